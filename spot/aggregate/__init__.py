@@ -1,0 +1,1 @@
+"""Pure arithmetic: trades become minutes, minutes become every coarser candle."""

@@ -1,0 +1,1 @@
+"""The command `spot`: one module per subcommand, thin over the packages below."""

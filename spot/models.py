@@ -1,0 +1,179 @@
+"""The words everything else is written in: granularity, trade, candle, product.
+
+All are frozen and exact: prices and sizes are `Decimal` from the wire to NUMERIC to the browser,
+and a value that breaks its invariant cannot be made (`ModelError`). Trades are stamped by the
+exchange; candles are half-open intervals `[start, start + seconds)` named by their start.
+"""
+
+import enum
+from datetime import datetime
+from decimal import Decimal
+from typing import Self
+
+import msgspec
+
+from spot.errors import ModelError
+
+
+class Granularity(enum.StrEnum):
+    """A candle's width. The value is Coinbase's own name; ordered from fine to coarse."""
+
+    seconds: int
+    short: str
+
+    def __new__(cls, name: str, seconds: int, short: str) -> Self:
+        """Attach the width in seconds and the short name to the member."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.seconds = seconds
+        member.short = short
+        return member
+
+    ONE_MINUTE = "ONE_MINUTE", 60, "1m"
+    FIVE_MINUTE = "FIVE_MINUTE", 300, "5m"
+    FIFTEEN_MINUTE = "FIFTEEN_MINUTE", 900, "15m"
+    THIRTY_MINUTE = "THIRTY_MINUTE", 1_800, "30m"
+    ONE_HOUR = "ONE_HOUR", 3_600, "1h"
+    TWO_HOUR = "TWO_HOUR", 7_200, "2h"
+    FOUR_HOUR = "FOUR_HOUR", 14_400, "4h"
+    SIX_HOUR = "SIX_HOUR", 21_600, "6h"
+    ONE_DAY = "ONE_DAY", 86_400, "1d"
+
+    @classmethod
+    def parse(cls, text: str) -> "Granularity":
+        """Return the granularity named by `text`, long (`ONE_MINUTE`) or short (`1m`)."""
+        found = _GRANULARITIES.get(text.strip().upper())
+        if found is None:
+            allowed = ", ".join(f"{g.value} ({g.short})" for g in cls)
+            raise ModelError(f"unknown granularity {text!r}: wanted one of {allowed}")
+        return found
+
+    def floor(self, at: datetime | int) -> int:
+        """Return the start, in UNIX seconds, of the interval that holds `at`."""
+        seconds = at if isinstance(at, int) else int(at.timestamp())
+        return seconds - seconds % self.seconds
+
+
+_GRANULARITIES = {
+    name.upper(): granularity
+    for granularity in Granularity
+    for name in (granularity.value, granularity.short)
+}
+
+
+class Coverage(enum.StrEnum):
+    """Whether every trade of a candle's interval is proven to be in it."""
+
+    FULL = "full"
+    PARTIAL = "partial"
+
+
+class Source(enum.StrEnum):
+    """Where a candle's numbers come from."""
+
+    TRADES = "trades"  # folded from single trades
+    CANDLES = "candles"  # the exchange's own five-minute candle, from its channel
+    REST = "rest"  # the exchange's own candle, asked for later
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One execution. `trade_id` rises by exactly one per product; `traded_at` is the exchange's."""
+
+    product_id: str
+    trade_id: int
+    price: Decimal
+    size: Decimal
+    traded_at: datetime
+
+
+class CandleKey(msgspec.Struct, frozen=True, order=True, gc=False):
+    """What a candle is the candle of. `start` is UNIX seconds, a multiple of the width."""
+
+    product_id: str
+    granularity: Granularity
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The first UNIX second after the interval."""
+        return self.start + self.granularity.seconds
+
+
+class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """OHLCV of one product over one interval, and what is known about how true it is.
+
+    `trades` and `last_trade_id` are None where the exchange told only the candle. `complete` means
+    that the interval is over and has been waited for; a later correction raises `revision`.
+    `updated_at` is the exchange's time of the newest information inside.
+    """
+
+    product_id: str
+    granularity: Granularity
+    start: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    trades: int | None
+    last_trade_id: int | None
+    complete: bool
+    coverage: Coverage
+    revision: int = 0
+    source: Source
+    updated_at: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse a candle that cannot be one."""
+        if self.start % self.granularity.seconds:
+            raise ModelError(f"candle start {self.start} is not a multiple of {self.granularity}")
+        if not (self.low <= self.open <= self.high and self.low <= self.close <= self.high):
+            raise ModelError(
+                f"candle of {self.product_id} at {self.start}: wanted low <= open, close <= high,"
+                f" found {self.open} {self.high} {self.low} {self.close}"
+            )
+        if not self.volume >= 0:
+            raise ModelError(f"candle of {self.product_id} at {self.start}: volume {self.volume}")
+
+    @property
+    def key(self) -> CandleKey:
+        """What this candle is the candle of."""
+        return CandleKey(self.product_id, self.granularity, self.start)
+
+    @property
+    def end(self) -> int:
+        """The first UNIX second after the interval."""
+        return self.start + self.granularity.seconds
+
+    def has_same_content(self, other: "Candle") -> bool:
+        """Whether nothing but the time of the information differs."""
+        return msgspec.structs.replace(self, updated_at=other.updated_at) == other
+
+
+class CandleUpdate(msgspec.Struct, frozen=True, gc=False):
+    """News of one candle, as the aggregator tells it: its whole state, replacing all before."""
+
+    candle: Candle
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the interval is over; if so this update must reach the database."""
+        return self.candle.complete
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """One market. `alias` names the product whose book this one shares (BTC-USDC: BTC-USD)."""
+
+    product_id: str
+    base_currency: str
+    quote_currency: str
+    status: str
+    price_increment: Decimal
+    base_increment: Decimal
+    alias: str | None = None
+    is_disabled: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it trades and has a book of its own, so that it has candles of its own."""
+        return self.status == "online" and not self.is_disabled and self.alias is None

@@ -1,0 +1,1 @@
+"""Truth after the fact: holes fetched, history backfilled, stored candles verified and explained."""

@@ -1,0 +1,1 @@
+"""A simulated exchange that speaks Coinbase's protocol over real sockets, with its traps."""

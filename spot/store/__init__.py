@@ -1,0 +1,1 @@
+"""Candles to PostgreSQL and back: pool, batch, writer, lease, listener, reader."""
