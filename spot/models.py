@@ -18,16 +18,16 @@ from spot.errors import ModelError
 class Granularity(enum.StrEnum):
     """A candle's width. The value is Coinbase's own name; ordered from fine to coarse."""
 
-    seconds: int
-    short: str
-
-    def __new__(cls, name: str, seconds: int, short: str) -> Self:
-        """Attach the width in seconds and the short name to the member."""
+    def __new__(cls, name: str, _seconds: int, _short: str) -> Self:
+        """Let the first of the three be the value."""
         member = str.__new__(cls, name)
         member._value_ = name
-        member.seconds = seconds
-        member.short = short
         return member
+
+    def __init__(self, _name: str, seconds: int, short: str) -> None:
+        """Attach the width in seconds and the short name."""
+        self.seconds = seconds
+        self.short = short
 
     ONE_MINUTE = "ONE_MINUTE", 60, "1m"
     FIVE_MINUTE = "FIVE_MINUTE", 300, "5m"

@@ -90,12 +90,12 @@ class Settings:
         """Add the problems that no single variable shows."""
         if need_database and not self.database_url and not _names_variable(problems):
             problems.append("DATABASE_URL is missing: wanted postgresql://user@host/database")
-        for index in self.shard_index or ():
-            if index >= self.shard_count:
-                problems.append(
-                    f"SHARD_INDEX {index} is not below SHARD_COUNT {self.shard_count}:"
-                    f" wanted 0 to {self.shard_count - 1}"
-                )
+        problems.extend(
+            f"SHARD_INDEX {index} is not below SHARD_COUNT {self.shard_count}:"
+            f" wanted 0 to {self.shard_count - 1}"
+            for index in self.shard_index or ()
+            if index >= self.shard_count
+        )
         if (self.api_key is None) != (self.api_secret is None):
             missing = "COINBASE_API_KEY" if self.api_key is None else "COINBASE_API_SECRET"
             problems.append(f"{missing} is missing: key name and secret go together")
