@@ -18,17 +18,6 @@ from spot.errors import ModelError
 class Granularity(enum.StrEnum):
     """A candle's width. The value is Coinbase's own name; ordered from fine to coarse."""
 
-    def __new__(cls, name: str, _seconds: int, _short: str) -> Self:
-        """Let the first of the three be the value."""
-        member = str.__new__(cls, name)
-        member._value_ = name
-        return member
-
-    def __init__(self, _name: str, seconds: int, short: str) -> None:
-        """Attach the width in seconds and the short name."""
-        self.seconds = seconds
-        self.short = short
-
     ONE_MINUTE = "ONE_MINUTE", 60, "1m"
     FIVE_MINUTE = "FIVE_MINUTE", 300, "5m"
     FIFTEEN_MINUTE = "FIFTEEN_MINUTE", 900, "15m"
@@ -38,6 +27,27 @@ class Granularity(enum.StrEnum):
     FOUR_HOUR = "FOUR_HOUR", 14_400, "4h"
     SIX_HOUR = "SIX_HOUR", 21_600, "6h"
     ONE_DAY = "ONE_DAY", 86_400, "1d"
+
+    _seconds: int
+    _short: str
+
+    def __new__(cls, name: str, seconds: int, short: str) -> Self:
+        """Let the name be the value; width and short name come with the member."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member._seconds = seconds
+        member._short = short
+        return member
+
+    @property
+    def seconds(self) -> int:
+        """The width in seconds."""
+        return self._seconds
+
+    @property
+    def short(self) -> str:
+        """The short name: `1m` to `1d`."""
+        return self._short
 
     @classmethod
     def parse(cls, text: str) -> "Granularity":
