@@ -182,6 +182,12 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     base_increment: Decimal
     alias: str | None = None
     is_disabled: bool = False
+    venue: str = "CBE"  # the book's operator; the simulated exchange says SIMULATED
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether its prices are invented."""
+        return self.venue == "SIMULATED"
 
     @property
     def is_active(self) -> bool:
