@@ -1,0 +1,32 @@
+"""The fleet as one call: supervise the shards that the settings name until told to stop."""
+
+import logging
+
+from shards.heartbeat import Heartbeat
+from shards.supervisor import Supervisor
+from spot import logs
+from spot.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def run_fleet(settings: Settings) -> int:
+    """Run SHARD_INDEX's shards, or all of SHARD_COUNT; return 0 when stopped, 1 on failure."""
+    logs.set_up(settings.log_level, program="fleet")
+    logger.info(
+        "fleet starts",
+        extra={
+            "shards": ",".join(map(str, settings.owned_shards)),
+            "shard_count": settings.shard_count,
+            "exchange": settings.exchange,
+        },
+    )
+
+    def run_one(shard_index: int, heartbeat: Heartbeat) -> int:
+        # Imported by the child alone: aiohttp, psycopg and uvloop never load in the process that
+        # forks, and so cannot leave it a thread or a descriptor.
+        from shards.worker import run_shard
+
+        return run_shard(settings, shard_index, heartbeat)
+
+    return Supervisor(settings.owned_shards, run_one).run()

@@ -1,0 +1,256 @@
+"""The parent of the fleet: forks one process per shard index and keeps each of them alive.
+
+Signals come in and are only put on a queue; a loop takes them, listens to the heartbeats, reaps,
+restarts. Out comes one exit code. This process holds no thread, no event loop, no connection and
+imports none of the libraries that make them, because it forks for as long as it lives.
+
+    waiting ──► running ──► (died, hung and killed) ──► waiting, longer each time
+                   │ SIGTERM                        └──► died too often, or cannot start:
+                   ▼                                     the whole fleet stops, exit 1
+                stopping ──► grace over: SIGKILL ──► gone
+"""
+
+import collections
+import contextlib
+import dataclasses
+import errno
+import logging
+import os
+import select
+import signal
+from collections.abc import Iterable, Iterator
+from types import FrameType
+
+from shards.exit_codes import ExitCode
+from shards.process import ShardMain, ShardProcess
+from spot.backoff import Backoff
+from spot.clock import monotonic
+
+logger = logging.getLogger(__name__)
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SupervisorLimits:
+    """How long the supervisor waits for what."""
+
+    start_seconds: float = 30.0  # until the first heartbeat: imports on a busy, cold machine
+    hang_seconds: float = 10.0  # without a heartbeat: ten are missing, the loop does not turn
+    grace_seconds: float = 6.5  # from SIGTERM to SIGKILL; all must be gone within 8 s
+    healthy_seconds: float = 60.0  # a life that long clears the count of deaths
+    max_deaths: int = 5  # deaths in a row, none after a healthy life: a crash loop
+    backoff_base_seconds: float = 0.5
+    backoff_cap_seconds: float = 15.0
+    turn_seconds: float = 0.5  # how often deadlines are looked at when nothing happens
+
+
+class _Shard:
+    """One place in the fleet: the running process, or when the next one is due."""
+
+    def __init__(self, shard_index: int, limits: SupervisorLimits) -> None:
+        self.shard_index = shard_index
+        self.process: ShardProcess | None = None
+        self.due_at = 0.0
+        self.deaths = 0
+        self.backoff = Backoff(limits.backoff_base_seconds, limits.backoff_cap_seconds)
+
+
+class Supervisor:
+    """Runs `main(shard_index, heartbeat)` in one process per shard until told to stop."""
+
+    def __init__(
+        self,
+        shard_indices: Iterable[int],
+        main: ShardMain,
+        limits: SupervisorLimits | None = None,
+    ) -> None:
+        self._main = main
+        self._limits = limits or SupervisorLimits()
+        self._shards = [_Shard(index, self._limits) for index in shard_indices]
+        self._signals: collections.deque[int] = collections.deque()
+        self._is_stopping = False
+        self.failure: str | None = None  # why the fleet gave up, if it did
+
+    def run(self) -> int:
+        """Keep the fleet alive until a signal or a failure; return 0 or 1."""
+        with self._listening() as wakeup_fds:
+            now = monotonic()
+            while not self._is_stopping:
+                self._start_due(now, wakeup_fds)
+                self._wait(wakeup_fds[0], self._limits.turn_seconds)
+                now = self._turn(now)
+            self._stop(wakeup_fds[0])
+        return 0 if self.failure is None else 1
+
+    def _turn(self, former: float) -> float:
+        now = monotonic()
+        if now - former > self._limits.hang_seconds / 2:
+            # We were asleep ourselves (suspended, Ctrl-Z), and so perhaps were the shards: their
+            # silence says nothing. It counts from now.
+            for process in self._running():
+                process.monitor.heard_at = now
+        self._take_signals()
+        self._hear(now)
+        self._reap(now)
+        self._check_hung(now)
+        return now
+
+    # --- signals -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[tuple[int, int]]:
+        read_fd, write_fd = os.pipe()
+        os.set_blocking(read_fd, False)
+        os.set_blocking(write_fd, False)
+        former_wakeup = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        former = {signum: signal.signal(signum, self._enqueue) for signum in _SIGNALS}
+        try:
+            yield read_fd, write_fd
+        finally:
+            for signum, handler in former.items():
+                signal.signal(signum, handler)
+            signal.set_wakeup_fd(former_wakeup)
+            os.close(read_fd)
+            os.close(write_fd)
+
+    def _enqueue(self, signum: int, _frame: FrameType | None) -> None:
+        if signum != signal.SIGCHLD:  # that one is only to wake us: reaping happens every turn
+            self._signals.append(signum)
+
+    def _take_signals(self) -> None:
+        while self._signals:
+            signum = self._signals.popleft()
+            if signum in _STOP_SIGNALS:
+                if not self._is_stopping:
+                    logger.info("stopping", extra={"signal": signal.Signals(signum).name})
+                self._is_stopping = True
+            else:
+                logger.info("reading the products again")
+                for process in self._running():
+                    process.reload()
+
+    def _wait(self, wakeup_fd: int, seconds: float) -> None:
+        """Sleep until a signal comes or the time is over."""
+        # Beats are not urgent and a death comes as SIGCHLD, so the shards' pipes are not watched.
+        poll = select.poll()
+        poll.register(wakeup_fd, select.POLLIN)
+        poll.poll(seconds * 1000)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(wakeup_fd, 4096):
+                pass
+
+    # --- lives -------------------------------------------------------------------------------
+
+    def _running(self) -> list[ShardProcess]:
+        return [shard.process for shard in self._shards if shard.process is not None]
+
+    def _start_due(self, now: float, wakeup_fds: tuple[int, int]) -> None:
+        for shard in self._shards:
+            if shard.process is None and shard.due_at <= now:
+                fds = [*wakeup_fds, *(process.monitor.fd for process in self._running())]
+                shard.process = ShardProcess.start(shard.shard_index, self._main, now, close=fds)
+                logger.info(
+                    "shard process started",
+                    extra={"shard": shard.shard_index, "pid": shard.process.pid},
+                )
+
+    def _hear(self, now: float) -> None:
+        for process in self._running():
+            process.monitor.read(now)
+
+    def _check_hung(self, now: float) -> None:
+        limits = self._limits
+        for process in self._running():
+            allowed = limits.hang_seconds if process.monitor.has_beaten else limits.start_seconds
+            silent = process.monitor.silent_seconds(now)
+            if silent > allowed and not process.is_killed:
+                logger.error(
+                    "shard hangs: killed",
+                    extra={"shard": process.shard_index, "silent_seconds": round(silent, 1)},
+                )
+                process.kill()
+
+    def _reap(self, now: float) -> None:
+        """Collect every child that ended: ours, and as process 1 any orphan of the container."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError as exc:
+                if exc.errno == errno.ECHILD:
+                    return
+                raise
+            if pid == 0:
+                return
+            for shard in self._shards:
+                if shard.process is not None and shard.process.pid == pid:
+                    self._bury(shard, shard.process, os.waitstatus_to_exitcode(status), now)
+
+    def _bury(self, shard: _Shard, process: ShardProcess, code: int, now: float) -> None:
+        process.monitor.read(now)
+        process.monitor.close()
+        shard.process = None
+        how = _describe(code, process)
+        if self._is_stopping:
+            if code != ExitCode.STOPPED:
+                logger.warning(
+                    "shard did not stop cleanly", extra={"shard": shard.shard_index, "how": how}
+                )
+            return
+        if code == ExitCode.CANNOT_START:
+            self._give_up(f"shard {shard.shard_index} cannot start: {process.monitor.reason}")
+            return
+        if now - process.started_at >= self._limits.healthy_seconds:
+            shard.deaths = 0
+            shard.backoff.reset()
+        if code == ExitCode.FENCED:
+            # Nothing is wrong with it: another process took over, and this one becomes its
+            # standby. The pause keeps two fleets from handing a lease to and fro.
+            shard.due_at = now + self._limits.backoff_base_seconds
+            logger.warning("shard was taken over", extra={"shard": shard.shard_index})
+            return
+        shard.deaths += 1
+        if shard.deaths >= self._limits.max_deaths:
+            self._give_up(
+                f"shard {shard.shard_index} died {shard.deaths} times in a row, last: {how}"
+            )
+            return
+        delay = shard.backoff.next_delay()
+        shard.due_at = now + delay
+        logger.error(
+            "shard died: starting it again",
+            extra={"shard": shard.shard_index, "how": how, "in_seconds": round(delay, 1)},
+        )
+
+    def _give_up(self, failure: str) -> None:
+        if self.failure is None:
+            self.failure = failure
+            logger.critical("the fleet stops", extra={"reason": failure})
+        self._is_stopping = True
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def _stop(self, wakeup_fd: int) -> None:
+        """TERM to all, wait for the grace period, KILL what is left, and reap it."""
+        began_at = monotonic()
+        for process in self._running():
+            process.terminate()
+        while self._running():
+            self._wait(wakeup_fd, 0.1)
+            now = monotonic()
+            self._take_signals()
+            self._reap(now)
+            if now - began_at > self._limits.grace_seconds:
+                for process in self._running():
+                    if not process.is_killed:
+                        logger.error("killed", extra={"shard": process.shard_index})
+                        process.kill()
+        logger.info("stopped", extra={"seconds": round(monotonic() - began_at, 2)})
+
+
+def _describe(code: int, process: ShardProcess) -> str:
+    if process.is_killed:
+        return "it did not answer and was killed"
+    ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"{ended} ({process.monitor.reason})" if process.monitor.reason else ended
