@@ -1,0 +1,127 @@
+"""The schema: which migrations exist, which a database has, and how to apply or take back.
+
+Migrations are the files `NNNN.what.sql` with `NNNN.what.rollback.sql` of `sql/`, run by yoyo on a
+direct connection. The functions that run them block and belong to a command, not to an event
+loop; `check_schema` is what a program calls at its start.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+import psycopg
+import yoyo
+from yoyo.exceptions import LockTimeout
+
+import spot
+from spot.errors import SchemaError, StoreError
+
+# Another migration at work is waited for this long; then its process id is named.
+LOCK_SECONDS = 30
+
+
+class MigrationStatus(msgspec.Struct, frozen=True):
+    """One migration file and whether the database has it."""
+
+    name: str
+    is_applied: bool
+
+
+def migrations_path() -> Path:
+    """Return the folder of the migration files: inside the installed package, or the checkout's."""
+    package = Path(spot.__file__).parent
+    packaged = package / "_sql"
+    return packaged if packaged.is_dir() else package.parent / "sql"
+
+
+def migration_names() -> list[str]:
+    """Return the names of all migrations this program was built with, in order."""
+    return sorted(
+        path.name.removesuffix(".sql")
+        for path in migrations_path().glob("[0-9]*.sql")
+        if not path.name.endswith(".rollback.sql")
+    )
+
+
+def migrate(database_url: str, *, storage: str | None = None) -> list[str]:
+    """Apply what is missing; return the names applied. `storage`: auto, native or timescale."""
+    with _backend(database_url, storage) as backend, backend.lock(timeout=LOCK_SECONDS):
+        missing = backend.to_apply(yoyo.read_migrations(str(migrations_path())))
+        names = [migration.id for migration in missing]
+        backend.apply_migrations(missing)
+    return names
+
+
+def rollback(database_url: str, steps: int = 1) -> list[str]:
+    """Take back the newest `steps` migrations; return their names, newest first."""
+    with _backend(database_url, None) as backend, backend.lock(timeout=LOCK_SECONDS):
+        applied = backend.to_rollback(yoyo.read_migrations(str(migrations_path())))[:steps]
+        names = [migration.id for migration in applied]
+        backend.rollback_migrations(applied)
+    return names
+
+
+def status(database_url: str) -> list[MigrationStatus]:
+    """Return every known migration and whether the database has it; changes nothing."""
+    try:
+        with psycopg.connect(database_url, connect_timeout=10) as connection:
+            exists = connection.execute("SELECT to_regclass('_yoyo_migration')").fetchone()
+            applied: set[str] = set()
+            if exists is not None and exists[0] is not None:
+                rows = connection.execute("SELECT migration_id FROM _yoyo_migration")
+                applied = {row[0] for row in rows}
+    except psycopg.Error as exc:
+        raise StoreError(f"cannot read the schema: {exc}") from exc
+    names = sorted({*migration_names(), *applied})
+    return [MigrationStatus(name, name in applied) for name in names]
+
+
+async def check_schema(connection: psycopg.AsyncConnection) -> None:
+    """Raise SchemaError unless every migration this program knows is applied.
+
+    Newer ones are no error: a rolling deploy migrates first and restarts the programs after.
+    """
+    try:
+        rows = await (
+            await connection.execute("SELECT migration_id FROM _yoyo_migration")
+        ).fetchall()
+    except psycopg.errors.UndefinedTable as exc:
+        raise SchemaError("the database has no tables of Spot yet: run ./migrate.sh up") from exc
+    missing = sorted(set(migration_names()) - {row[0] for row in rows})
+    if missing:
+        raise SchemaError(f"the database lacks {', '.join(missing)}: run ./migrate.sh up")
+
+
+@contextlib.contextmanager
+def _backend(database_url: str, storage: str | None) -> Iterator[yoyo.backends.DatabaseBackend]:
+    """Open yoyo's connection; report what goes wrong as ours, without the URL."""
+    # yoyo asks who runs it after the tables are committed: an id without a name must not fail then.
+    os.environ.setdefault("USER", "spot")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            backend = yoyo.get_backend(_yoyo_uri(database_url, storage))
+        try:
+            yield backend
+        finally:
+            backend.connection.close()
+    except LockTimeout as exc:
+        raise StoreError(f"another migration is at work: {exc}") from exc
+    except psycopg.Error as exc:
+        raise StoreError(f"migration failed: {str(exc).strip()}") from exc
+
+
+def _yoyo_uri(database_url: str, storage: str | None) -> str:
+    """Return the URL in yoyo's spelling: its query goes to psycopg as keywords."""
+    parts = urlsplit(database_url)
+    query = dict(parse_qsl(parts.query))
+    if storage is not None:
+        query["options"] = f"{query.get('options', '')} -c candles.storage={storage}".strip()
+    query.setdefault("application_name", "spot migrate")
+    return urlunsplit(
+        ("postgresql+psycopg", parts.netloc, parts.path, urlencode(query, quote_via=quote), "")
+    )

@@ -1,0 +1,6 @@
+"""The fixtures of all tests, by subject: one plugin file each in `tests/fixtures`."""
+
+pytest_plugins = [
+    "tests.fixtures.markers",
+    "tests.fixtures.postgres",
+]
