@@ -54,7 +54,10 @@ class ErrorReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class FrameDropped(msgspec.Struct, frozen=True, gc=False):
-    """A frame was malformed and nothing of it was used; the connection lives."""
+    """A frame was malformed and nothing of it was used; the connection lives.
+
+    What it held is missing, so its connection's products are as suspect as after `SequenceBroken`.
+    """
 
     reason: str
 
