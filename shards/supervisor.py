@@ -10,26 +10,21 @@ imports none of the libraries that make them, because it forks for as long as it
                 stopping ──► grace over: SIGKILL ──► gone
 """
 
-import collections
-import contextlib
 import dataclasses
-import errno
 import logging
 import os
-import select
 import signal
-from collections.abc import Iterable, Iterator
-from types import FrameType
+from collections.abc import Iterable
 
 from shards.exit_codes import ExitCode
 from shards.process import ShardMain, ShardProcess
+from shards.signals import SignalQueue, signal_queue
 from spot.backoff import Backoff
 from spot.clock import monotonic
 
 logger = logging.getLogger(__name__)
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SIGNALS = (*_STOP_SIGNALS, signal.SIGHUP, signal.SIGCHLD)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,29 +64,28 @@ class Supervisor:
         self._main = main
         self._limits = limits or SupervisorLimits()
         self._shards = [_Shard(index, self._limits) for index in shard_indices]
-        self._signals: collections.deque[int] = collections.deque()
         self._is_stopping = False
         self.failure: str | None = None  # why the fleet gave up, if it did
 
     def run(self) -> int:
         """Keep the fleet alive until a signal or a failure; return 0 or 1."""
-        with self._listening() as wakeup_fds:
+        with signal_queue((*STOP_SIGNALS, signal.SIGHUP)) as signals:
             now = monotonic()
             while not self._is_stopping:
-                self._start_due(now, wakeup_fds)
-                self._wait(wakeup_fds[0], self._limits.turn_seconds)
-                now = self._turn(now)
-            self._stop(wakeup_fds[0])
+                self._start_due(now, signals)
+                signals.wait(self._limits.turn_seconds)
+                now = self._turn(now, signals)
+            self._stop(signals)
         return 0 if self.failure is None else 1
 
-    def _turn(self, former: float) -> float:
+    def _turn(self, former: float, signals: SignalQueue) -> float:
         now = monotonic()
         if now - former > self._limits.hang_seconds / 2:
             # We were asleep ourselves (suspended, Ctrl-Z), and so perhaps were the shards: their
             # silence says nothing. It counts from now.
             for process in self._running():
                 process.monitor.heard_at = now
-        self._take_signals()
+        self._take_signals(signals)
         self._hear(now)
         self._reap(now)
         self._check_hung(now)
@@ -99,30 +93,9 @@ class Supervisor:
 
     # --- signals -----------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[tuple[int, int]]:
-        read_fd, write_fd = os.pipe()
-        os.set_blocking(read_fd, False)
-        os.set_blocking(write_fd, False)
-        former_wakeup = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-        former = {signum: signal.signal(signum, self._enqueue) for signum in _SIGNALS}
-        try:
-            yield read_fd, write_fd
-        finally:
-            for signum, handler in former.items():
-                signal.signal(signum, handler)
-            signal.set_wakeup_fd(former_wakeup)
-            os.close(read_fd)
-            os.close(write_fd)
-
-    def _enqueue(self, signum: int, _frame: FrameType | None) -> None:
-        if signum != signal.SIGCHLD:  # that one is only to wake us: reaping happens every turn
-            self._signals.append(signum)
-
-    def _take_signals(self) -> None:
-        while self._signals:
-            signum = self._signals.popleft()
-            if signum in _STOP_SIGNALS:
+    def _take_signals(self, signals: SignalQueue) -> None:
+        while (signum := signals.take()) is not None:
+            if signum in STOP_SIGNALS:
                 if not self._is_stopping:
                     logger.info("stopping", extra={"signal": signal.Signals(signum).name})
                 self._is_stopping = True
@@ -131,25 +104,15 @@ class Supervisor:
                 for process in self._running():
                     process.reload()
 
-    def _wait(self, wakeup_fd: int, seconds: float) -> None:
-        """Sleep until a signal comes or the time is over."""
-        # Beats are not urgent and a death comes as SIGCHLD, so the shards' pipes are not watched.
-        poll = select.poll()
-        poll.register(wakeup_fd, select.POLLIN)
-        poll.poll(seconds * 1000)
-        with contextlib.suppress(BlockingIOError):
-            while os.read(wakeup_fd, 4096):
-                pass
-
     # --- lives -------------------------------------------------------------------------------
 
     def _running(self) -> list[ShardProcess]:
         return [shard.process for shard in self._shards if shard.process is not None]
 
-    def _start_due(self, now: float, wakeup_fds: tuple[int, int]) -> None:
+    def _start_due(self, now: float, signals: SignalQueue) -> None:
         for shard in self._shards:
             if shard.process is None and shard.due_at <= now:
-                fds = [*wakeup_fds, *(process.monitor.fd for process in self._running())]
+                fds = [*signals.fds, *(process.monitor.fd for process in self._running())]
                 shard.process = ShardProcess.start(shard.shard_index, self._main, now, close=fds)
                 logger.info(
                     "shard process started",
@@ -177,10 +140,8 @@ class Supervisor:
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError as exc:
-                if exc.errno == errno.ECHILD:
-                    return
-                raise
+            except ChildProcessError:  # no child at all
+                return
             if pid == 0:
                 return
             for shard in self._shards:
@@ -231,15 +192,15 @@ class Supervisor:
 
     # --- the end -----------------------------------------------------------------------------
 
-    def _stop(self, wakeup_fd: int) -> None:
+    def _stop(self, signals: SignalQueue) -> None:
         """TERM to all, wait for the grace period, KILL what is left, and reap it."""
         began_at = monotonic()
         for process in self._running():
             process.terminate()
         while self._running():
-            self._wait(wakeup_fd, 0.1)
+            signals.wait(0.1)
             now = monotonic()
-            self._take_signals()
+            self._take_signals(signals)
             self._reap(now)
             if now - began_at > self._limits.grace_seconds:
                 for process in self._running():

@@ -1,0 +1,66 @@
+# Daily commands. Each can also be typed by hand: no target hides a tool.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := spot shards tests
+LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
+
+.PHONY: help setup up demo test check bench fmt lint types cov lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed $(VENV)/.assets ## everything into .venv, with the command .venv/bin/spot
+
+$(VENV)/.installed: pyproject.toml requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Spot needs Python 3.11 or newer: make setup PYTHON=python3.13")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
+	@touch $@
+
+# The page's scripts, pinned by hash. Without a network the set-up goes on and the page asks a CDN;
+# the next make tries again.
+$(VENV)/.assets: $(VENV)/.installed $(wildcard spot/gateway/assets.py)
+	@$(BIN)/python -m spot.gateway.assets && touch $@ || echo "make: the page's scripts could not be fetched now; trying again next time"
+
+up: setup ## everything on this machine, on Coinbase's live prices
+	@exec $(BIN)/spot up
+
+demo: setup ## the same on a simulated exchange: no account, no network
+	@exec $(BIN)/spot demo
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest -q
+
+check: lint types test ## what must pass before a commit is shared
+
+bench: setup ## the benchmarks, with their peers where installed
+	@$(BIN)/python -m bench
+
+fmt: setup ## format the code and mend what ruff can
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format -q .
+
+lint: setup ## style, format, import order, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/codespell $$(git ls-files)
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+cov: setup ## all tests, with branch coverage in htmlcov/
+	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html
+
+lock: setup ## new pinned and hashed versions for pyproject.toml's ranges
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@sed -i.old '/^spot[ @=]/d' requirements.lock requirements-dev.lock && rm -f requirements.lock.old requirements-dev.lock.old
+
+clean: ## remove .venv and everything built; keeps the databases in .spot
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
