@@ -1,6 +1,7 @@
 """The fixtures of all tests, by subject: one plugin file each in `tests/fixtures`."""
 
 pytest_plugins = [
+    "tests.fixtures.coinbase",
     "tests.fixtures.markers",
     "tests.fixtures.postgres",
 ]

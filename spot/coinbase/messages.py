@@ -121,13 +121,16 @@ Message: TypeAlias = _Known | OtherMessage | ErrorMessage | MalformedMessage
 _CHANNELS = frozenset({"market_trades", "candles", "heartbeats", "subscriptions"})
 
 
+_ABSENT = msgspec.Raw(b"null")
+
+
 class _Outline(msgspec.Struct, frozen=True, gc=False):
     """The little that is asked of a frame no known message fits."""
 
-    channel: msgspec.Raw | None = None
-    type: msgspec.Raw | None = None
-    message: msgspec.Raw | None = None
-    sequence_num: msgspec.Raw | None = None
+    channel: msgspec.Raw = _ABSENT
+    type: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = _ABSENT
+    sequence_num: msgspec.Raw = _ABSENT
 
 
 _known_decoder: msgspec.json.Decoder[_Known] = msgspec.json.Decoder(_Known)
@@ -160,15 +163,15 @@ def _decode_other(frame: str | bytes, reason: str) -> Message:
     return MalformedMessage(reason, sequence_num)
 
 
-def _text(raw: msgspec.Raw | None) -> str | None:
+def _text(raw: msgspec.Raw) -> str | None:
     try:
-        return None if raw is None else _text_decoder.decode(raw)
+        return _text_decoder.decode(raw)
     except _DECODE_ERRORS:
         return None
 
 
-def _number(raw: msgspec.Raw | None) -> int | None:
+def _number(raw: msgspec.Raw) -> int | None:
     try:
-        return None if raw is None else _number_decoder.decode(raw)
+        return _number_decoder.decode(raw)
     except _DECODE_ERRORS:
         return None
