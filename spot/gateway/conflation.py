@@ -1,0 +1,102 @@
+"""What is waiting to be sent: completed candles each, of the others only the newest.
+
+`Change` is one piece of news with its place in the order; it is encoded once, however many streams
+it goes to. `Pending` collects changes between two writes. The rule: a completed candle stays until
+taken and goes before its successor; a candle in progress is replaced by whatever is newer.
+"""
+
+from collections.abc import Iterable
+
+from spot.gateway.elements import candle_element, candle_json
+from spot.gateway.events import json_event
+from spot.models import Candle, CandleKey, Granularity
+
+StreamKey = tuple[str, Granularity]
+
+
+class Change:
+    """One candle's new state, numbered in the order in which this gateway learned it.
+
+    A repeat says again what was said before, because news of an older candle came in between and a
+    page that shows one candle must end at the newest.
+    """
+
+    __slots__ = ("_element", "_event", "candle", "epoch", "is_repeat", "sequence")
+
+    def __init__(
+        self, candle: Candle, epoch: str, sequence: int, *, is_repeat: bool = False
+    ) -> None:
+        self.candle = candle
+        self.epoch = epoch
+        self.sequence = sequence
+        self.is_repeat = is_repeat
+        self._element: str | None = None
+        self._event: bytes | None = None
+
+    @property
+    def id(self) -> str:
+        """The event id that names this point of the order."""
+        return f"{self.epoch}-{self.sequence}"
+
+    @property
+    def stream_key(self) -> StreamKey:
+        """Which element of a page this changes."""
+        return self.candle.product_id, self.candle.granularity
+
+    def element(self) -> str:
+        """Return the candle's element, made at the first call."""
+        if self._element is None:
+            self._element = candle_element(self.candle)
+        return self._element
+
+    def event(self) -> bytes:
+        """Return the candle's JSON event, made at the first call."""
+        if self._event is None:
+            self._event = json_event("candle", candle_json(self.candle), event_id=self.id)
+        return self._event
+
+    def as_news(self) -> "Change":
+        """Return the same state at the same place, for whoever has not heard it before."""
+        return Change(self.candle, self.epoch, self.sequence)
+
+
+class Pending:
+    """Changes not yet sent, conflated. Its size is bounded by keys plus completions."""
+
+    def __init__(self, changes: Iterable[Change] = ()) -> None:
+        self._progress: dict[StreamKey, Change] = {}
+        self._completed: dict[CandleKey, Change] = {}
+        self.conflated = 0  # changes replaced by newer ones before anybody saw them
+        for change in changes:
+            self.put(change)
+
+    def __len__(self) -> int:
+        return len(self._progress) + len(self._completed)
+
+    def put(self, change: Change) -> None:
+        """Add a change; later calls must bring later changes."""
+        key = change.stream_key
+        former = self._progress.get(key)
+        if not change.candle.complete:
+            self.conflated += former is not None
+            self._progress[key] = change
+            return
+        if former is not None and former.candle.start <= change.candle.start:
+            del self._progress[key]
+            self.conflated += 1
+        # A completed candle that nobody has seen yet is sent once, in its newest revision.
+        unseen = self._completed.pop(change.candle.key, None)
+        if unseen is not None:
+            self.conflated += 1
+            if change.is_repeat and not unseen.is_repeat:
+                change = change.as_news()
+        self._completed[change.candle.key] = change
+
+    def take(self) -> list[Change]:
+        """Remove and return everything in the order in which it happened."""
+        changes = sorted(
+            (*self._completed.values(), *self._progress.values()), key=lambda c: c.sequence
+        )
+        self._completed.clear()
+        self._progress.clear()
+        return changes

@@ -1,0 +1,161 @@
+"""Around every request: its line in the log, the headers of other origins, errors as JSON.
+
+Order, outermost first: `log_requests`, `allow_origins`, `answer_errors`. A stream's line is written
+when it ends, with how long it was open and what it was sent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from spot.clock import monotonic
+from spot.errors import StoreError
+from spot.gateway.answers import ApiError, error_answer
+from spot.gateway.subscriber import Subscriber
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+STREAM = web.RequestKey("stream", Subscriber)
+# Datastar sends its own two and asks first because of them.
+ALLOWED_HEADERS = "Datastar-Request, Last-Event-ID, Content-Type, Cache-Control"
+PREFLIGHT_SECONDS = 86_400
+# Nothing is looked at twice by a browser, embedded by a stranger or loaded from elsewhere.
+# Datastar compiles the page's expressions, hence unsafe-eval.
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+        " img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
+    ),
+}
+CLIENT_CLOSED = 499  # for the log only: nobody is there to be answered
+
+
+@web.middleware
+async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Write one line per request, when it is over."""
+    started = monotonic()
+    status = CLIENT_CLOSED
+    try:
+        response = await handler(request)
+    except asyncio.CancelledError:
+        if STREAM in request:
+            status = 200
+        raise
+    else:
+        status = response.status
+        return response
+    finally:
+        _log(request, status, monotonic() - started)
+
+
+def _log(request: web.Request, status: int, seconds: float) -> None:
+    fields: dict[str, object] = {
+        "method": request.method,
+        "path": request.rel_url.raw_path,
+        "query": request.rel_url.raw_query_string[:500],
+        "status": status,
+        "duration_ms": round(seconds * 1000, 1),
+        "remote": request.remote or "",
+    }
+    stream = request.get(STREAM)
+    if stream is None:
+        level = logging.WARNING if status >= 500 else logging.INFO
+        # Probes come every few seconds and say nothing as long as they succeed.
+        if request.path in {"/livez", "/readyz", "/health"} and status < 500:
+            level = logging.DEBUG
+        logger.log(level, "request", extra=fields)
+        return
+    counts = stream.counts
+    fields |= {
+        "reason": stream.close_reason or "client",
+        "writes": counts.writes,
+        "payload_bytes": counts.payload_bytes,
+        "lags": counts.lags,
+        "conflated": counts.conflated,
+    }
+    logger.info("stream closed", extra=fields)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into the one shape of error."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_answer(error)
+    except web.HTTPException as exc:
+        if exc.status < 400:
+            raise
+        return _error_of(exc)
+    except (StoreError, TimeoutError):
+        logger.warning("request failed: the database does not answer", exc_info=True)
+        return error_answer(ApiError(503, "database_unavailable", "the database does not answer"))
+    except Exception:  # this is the outer edge of a request
+        logger.exception("request failed", extra={"path": request.rel_url.raw_path})
+        return error_answer(ApiError(500, "internal", "something went wrong here; it is logged"))
+
+
+def _error_of(exc: web.HTTPException) -> web.StreamResponse:
+    code, message = exc.reason.lower().replace(" ", "_"), exc.reason.lower()
+    if isinstance(exc, web.HTTPNotFound):
+        message = "there is nothing at this path"
+    elif isinstance(exc, web.HTTPMethodNotAllowed):
+        message = f"wanted one of {', '.join(sorted(exc.allowed_methods))}, found {exc.method}"
+    answer = error_answer(ApiError(exc.status, code, message))
+    if "Allow" in exc.headers:
+        answer.headers["Allow"] = exc.headers["Allow"]
+    return answer
+
+
+def allow_origins(origins: tuple[str, ...]) -> Middleware:
+    """Return the middleware that answers what browsers ask before they let a page in."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not asks:
+            return await handler(request)
+        if not _is_allowed(request, origins):
+            return error_answer(ApiError(403, "origin_not_allowed", "this origin is not allowed"))
+        return web.Response(
+            status=204,
+            headers={
+                "Access-Control-Allow-Methods": "GET, HEAD",
+                "Access-Control-Allow-Headers": ALLOWED_HEADERS,
+                "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
+            },
+        )
+
+    return middleware
+
+
+def set_headers(
+    origins: tuple[str, ...],
+) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Return the hook that completes the headers of every answer, streams included."""
+
+    async def hook(request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(SECURITY_HEADERS)
+        if not origins:
+            return
+        if _is_allowed(request, origins):
+            everybody = "*" in origins
+            origin = "*" if everybody else request.headers["Origin"]
+            response.headers["Access-Control-Allow-Origin"] = origin
+        if "*" not in origins:
+            # Else a shared cache would hand one origin's answer to another.
+            response.headers["Vary"] = "Origin"
+
+    return hook
+
+
+def _is_allowed(request: web.Request, origins: tuple[str, ...]) -> bool:
+    origin = request.headers.get("Origin", "")
+    return bool(origin) and ("*" in origins or origin in origins)

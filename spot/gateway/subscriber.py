@@ -1,0 +1,108 @@
+"""One open stream: a socket that is written without waiting, and what happens when it is full.
+
+Bytes go straight to the transport. When its buffer passes `HIGH_BYTES` the stream is lagging: it
+gets nothing more, changes are conflated for it, and it rejoins with the newest state once the
+buffer is empty again, or is aborted past its deadline. Nothing here ever waits.
+
+    flowing ──buffer above HIGH_BYTES──► lagging ──buffer below LOW_BYTES──► flowing
+                                            └──deadline passed, or too much held──► closed
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable
+
+from spot.gateway.conflation import Change, Pending
+from spot.gateway.events import chunk
+
+# With TCP_NOTSENT_LOWAT the kernel holds about 40 KiB for a client that does not read; this much
+# more in the process is some 400 candles, and 10,000 such clients are 640 MiB at the very worst.
+HIGH_BYTES = 64 * 1024
+LOW_BYTES = 4 * 1024
+# A reconnect with a snapshot is cheaper than holding more completions than this for one client.
+MAX_HELD = 20_000
+
+
+@dataclasses.dataclass(slots=True)
+class StreamCounts:
+    """What one stream was sent, for its line in the log."""
+
+    writes: int = 0
+    payload_bytes: int = 0
+    lags: int = 0
+    conflated: int = 0
+
+
+class Subscriber:
+    """The writing end of one stream."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        is_chunked: bool = True,
+        joined_sequence: int = 0,
+        expires_at: float = float("inf"),
+    ) -> None:
+        self._transport = transport
+        self._is_chunked = is_chunked
+        self._pending = Pending()
+        self.joined_sequence = joined_sequence  # all up to here is in its snapshot
+        self.expires_at = expires_at  # monotonic; streams end before some proxy ends them
+        self.lagging_since: float | None = None
+        self.close_reason: str | None = None
+        self.counts = StreamCounts()
+        # Said explicitly: uvloop's own low mark is 16 bytes.
+        transport.set_write_buffer_limits(high=HIGH_BYTES, low=LOW_BYTES)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is gone or going."""
+        return self.close_reason is not None or self._transport.is_closing()
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the client has caught up with what was written to it."""
+        return self._transport.get_write_buffer_size() <= LOW_BYTES
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether more is held for it than is worth holding."""
+        return len(self._pending) > MAX_HELD
+
+    def write(self, payload: bytes, frame: bytes, now: float) -> bool:
+        """Write the shared bytes; return False when this made the stream lag."""
+        # An HTTP/1.0 proxy gets the bare events, everybody else the very same chunk.
+        self._transport.write(frame if self._is_chunked else payload)
+        self.counts.writes += 1
+        self.counts.payload_bytes += len(payload)
+        if self._transport.get_write_buffer_size() <= HIGH_BYTES:
+            return True
+        self.lagging_since = now
+        self.counts.lags += 1
+        return False
+
+    def write_alone(self, payload: bytes, now: float) -> bool:
+        """Write bytes that are for this stream only."""
+        return self.write(payload, chunk(payload), now)
+
+    def hold(self, changes: Iterable[Change]) -> int:
+        """Keep the newest of what a lagging stream misses; return how many were conflated."""
+        before = self._pending.conflated
+        for change in changes:
+            if change.sequence > self.joined_sequence:  # the rest is in its snapshot
+                self._pending.put(change)
+        conflated = self._pending.conflated - before
+        self.counts.conflated += conflated
+        return conflated
+
+    def rejoin(self) -> list[Change]:
+        """Let the stream flow again; return what was held for it."""
+        self.lagging_since = None
+        return self._pending.take()
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection. Never end it cleanly: a page takes a clean end as final."""
+        if self.close_reason is None:
+            self.close_reason = reason
+        self._transport.abort()
