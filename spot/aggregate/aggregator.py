@@ -1,0 +1,176 @@
+"""The aggregator of a shard: every product's candles, one exchange clock, one list of news.
+
+Trades, restatements, heartbeats and whole candles go in as they come; `changes` is asked as often
+as the writer can write, and conflates by itself: between two calls each candle is told once.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from spot.aggregate.evidence import MICRO
+from spot.aggregate.product import ProductCandles
+from spot.aggregate.trades import Hole
+from spot.clock import EPOCH, unix_microseconds
+from spot.models import Candle, CandleUpdate, Trade
+
+# Completion is looked at this often at most; finer than the grace period by far.
+SWEEP_MICROSECONDS = MICRO // 4
+
+
+class Aggregator:
+    """Folds the feed of many products into candles of nine granularities; pure, single-threaded.
+
+    `grace_seconds`: exchange time a candle waits after its end for stragglers. `hold_seconds`: how
+    long after its end it waits for missing evidence before it is closed as partial.
+    `coarse_every_seconds`: how often an open candle coarser than a minute is told.
+    """
+
+    def __init__(
+        self,
+        product_ids: Iterable[str] = (),
+        *,
+        grace_seconds: float = 2.0,
+        hold_seconds: float = 10.0,
+        coarse_every_seconds: float = 1.0,
+    ) -> None:
+        self._grace = round(grace_seconds * MICRO)
+        self._hold = round(max(hold_seconds, grace_seconds) * MICRO)
+        self._coarse_every = max(1, round(coarse_every_seconds * MICRO))
+        self._products: dict[str, ProductCandles] = {}
+        self._touched: set[str] = set()
+        self._swept_at = 0
+        self._forgot_minute = 0
+        self.exchange_at = EPOCH
+        self.foreign_trades = 0
+        self.add_products(product_ids)
+
+    def add_products(self, product_ids: Iterable[str]) -> None:
+        """Begin to follow products; those already followed stay as they are."""
+        for product_id in product_ids:
+            self._products.setdefault(product_id, ProductCandles(product_id))
+
+    def remove_products(self, product_ids: Iterable[str]) -> None:
+        """Forget products, such as those that another shard owns now."""
+        for product_id in product_ids:
+            self._products.pop(product_id, None)
+            self._touched.discard(product_id)
+
+    @property
+    def product_ids(self) -> tuple[str, ...]:
+        """The products followed."""
+        return tuple(self._products)
+
+    def restore(self, candles: Iterable[Candle], at: datetime) -> None:
+        """Begin from what the store held at `at`; once per product, before its feed begins."""
+        by_product: dict[str, list[Candle]] = defaultdict(list)
+        for candle in candles:
+            by_product[candle.product_id].append(candle)
+        for product_id, stored in by_product.items():
+            if product_id in self._products:
+                self._products[product_id].restore(stored, int(at.timestamp()))
+
+    def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
+        """Fold trades, of one product or mixed, in any order; `sent_at` is the envelope's time."""
+        by_product: dict[str, list[Trade]] = {}
+        for trade in trades:
+            by_product.setdefault(trade.product_id, []).append(trade)
+        for product_id, own in by_product.items():
+            product = self._products.get(product_id)
+            if product is None:
+                self.foreign_trades += len(own)
+                continue
+            product.add_trades(own, is_snapshot=is_snapshot, sent_at=sent_at)
+            self._touched.add(product_id)
+        self.advance(sent_at)
+
+    def witness(self, candle: Candle) -> None:
+        """Take the exchange's own five-minute candle; it stands in where trades are unproven."""
+        # The channel's snapshot is a history with holes: only the open bucket and the one before
+        # are stood in for, older ones are asked from REST.
+        oldest = candle.granularity.floor(self.exchange_at) - candle.granularity.seconds
+        product = self._products.get(candle.product_id)
+        if product is not None and candle.start >= oldest:
+            product.witness(candle)
+            self._touched.add(candle.product_id)
+
+    def alive(self, product_ids: Iterable[str], at: datetime) -> None:
+        """Take a heartbeat of the connection that carries these products, unbroken until `at`."""
+        microseconds = unix_microseconds(at)
+        for product_id in product_ids:
+            product = self._products.get(product_id)
+            if product is not None:
+                product.evidence.alive(microseconds)
+        self.advance(at)
+
+    def update(self, candle: Candle) -> bool:
+        """Take a whole candle, a minute as a rule, into all granularities.
+
+        False means that its interval is not held any more: the parents must be folded from the
+        store.
+        """
+        product = self._products.get(candle.product_id)
+        if product is None:
+            return False
+        self._touched.add(candle.product_id)
+        return product.update(candle)
+
+    def reset(self, product_ids: Iterable[str]) -> None:
+        """The connection of these products broke: keep what is true, doubt what follows."""
+        for product_id in product_ids:
+            product = self._products.get(product_id)
+            if product is not None:
+                product.suspend()
+                self._touched.add(product_id)
+
+    def advance(self, at: datetime) -> None:
+        """Move exchange time on and complete what is over; earlier times change nothing."""
+        if at <= self.exchange_at:
+            return
+        self.exchange_at = at
+        now = unix_microseconds(at)
+        if now < self._swept_at + SWEEP_MICROSECONDS:
+            return
+        self._swept_at = now
+        for product_id, product in self._products.items():
+            if product.due <= now:
+                product.complete_due(now, grace=self._grace, hold=self._hold)
+                self._touched.add(product_id)
+
+    def changes(self, *, everything: bool = False) -> list[CandleUpdate]:
+        """Return every candle that changed since the last call, newest state only.
+
+        `everything` also tells the open coarse candles that would wait for their turn: use it
+        for the last flush.
+        """
+        news: list[CandleUpdate] = []
+        waiting: set[str] = set()
+        for product_id in self._touched:
+            product = self._products[product_id]
+            news += product.changes(
+                self.exchange_at, coarse_every=self._coarse_every, everything=everything
+            )
+            if product.has_news:
+                waiting.add(product_id)
+        self._touched = waiting
+        self._forget()
+        return news
+
+    def holes(self) -> dict[str, list[Hole]]:
+        """Return the known missing trades by product."""
+        return {
+            product_id: list(product.evidence.ledger.holes)
+            for product_id, product in self._products.items()
+            if product.evidence.ledger.holes
+        }
+
+    def slot_count(self) -> int:
+        """How many intervals are held over all products."""
+        return sum(product.slot_count() for product in self._products.values())
+
+    def _forget(self) -> None:
+        now = int(self.exchange_at.timestamp())
+        if now // 60 != self._forgot_minute:
+            self._forgot_minute = now // 60
+            for product in self._products.values():
+                product.forget(now)

@@ -1,0 +1,136 @@
+"""What is proven about one product: which trades were seen, and which time they prove.
+
+Joins the ledger of trade ids with the proven time. Each piece of evidence that changes what is
+proven is told as a span `(after, until)` in µs of exchange time (`until` None: to the present),
+so that the candles over it can be judged again.
+"""
+
+from datetime import datetime
+
+from spot.aggregate.coverage import Coverage
+from spot.aggregate.trades import TradeLedger
+from spot.clock import unix_microseconds
+from spot.models import Candle, Source
+from spot.models import Coverage as Covered
+
+MICRO = 1_000_000
+Span = tuple[int, int | None]
+
+
+class Evidence:
+    """Trade ids and liveness in, proven time out."""
+
+    def __init__(self) -> None:
+        self.ledger = TradeLedger()
+        self._traded = Coverage()  # every trade is in hand
+        self._proven = Coverage()  # that, and what settled candles of the exchange tell
+        self._both = (self._traded, self._proven)
+        self._resumed_until = 0
+        self._spans: list[Span] = []
+
+    @property
+    def until(self) -> int:
+        """The exchange time up to which this product's own feed has spoken, in µs; 0: never."""
+        return self._traded.until or 0
+
+    def resume(self, candle: Candle) -> None:
+        """Take what a stored candle proves; call it for each before the first trade."""
+        until = min(unix_microseconds(candle.updated_at), candle.end * MICRO)
+        if candle.coverage is Covered.FULL:
+            end = candle.end * MICRO if candle.complete else until
+            self._add(candle.start * MICRO - 1, end, by_trades=candle.source is Source.TRADES)
+        if candle.last_trade_id is not None:
+            self._resumed_until = max(self._resumed_until, until)
+            self.ledger.resume(candle.last_trade_id, self._resumed_until)
+
+    def take(self, trade_id: int, at: int, found_at: datetime) -> bool:
+        """Judge a trade of time `at`; return whether it is new and must be folded."""
+        ledger = self.ledger
+        if not ledger.is_new(trade_id):
+            return False
+        had_first, had_last, holes = ledger.first_id, ledger.last_id, len(ledger.holes)
+        proof = ledger.accept(trade_id, at, found_at)
+        if had_first is None:
+            # The very first trade of a market has none before it.
+            self._begin(-1 if trade_id == 1 else at, at)
+        elif trade_id > had_last:
+            if proof is None:
+                self._begin(at, at)
+            else:
+                self._go_on(proof.after, proof.until)
+        elif proof is not None:
+            self._add(proof.after, proof.until, by_trades=True)
+            self._spans.append((proof.after, proof.until))
+        if len(ledger.holes) > holes:
+            self._spans.extend((hole.after, hole.before) for hole in ledger.holes)
+        return True
+
+    def confirm_tail(self, newest_id: int, sent: int) -> None:
+        """Take a snapshot sent at `sent`: it holds the newest trades there are.
+
+        So if it reaches our newest one, nothing is missing between that trade and the snapshot.
+        """
+        if newest_id and newest_id >= self.ledger.last_id:
+            self._go_on(self._resumed_until, sent)
+
+    def alive(self, at: int) -> bool:
+        """The connection is alive and unbroken at `at`: what was quiet until then was quiet."""
+        if self._traded.is_live:
+            self._extend(at)
+        return self._traded.is_live
+
+    def suspend(self) -> None:
+        """The connection or some frames are lost: time since the last evidence is unproven."""
+        if self._traded.is_live:
+            for coverage in self._both:
+                coverage.suspend()
+            self._spans.append((self.until, None))
+
+    def prove(self, start: int, end: int) -> None:
+        """Take `[start, end)` (µs) as proven by something better: a settled candle."""
+        self._add(start - 1, end, by_trades=False)
+        self._spans.append((start, end))
+
+    def is_proven(self, start: int, end: int, *, is_open: bool, by_trades: bool) -> bool:
+        """Whether nothing of `[start, end)` can be missing; for an open interval, so far.
+
+        `by_trades` asks for every single trade; otherwise a settled candle will do.
+        """
+        # Proven time joins at the instant of a trade, and a hole can lie within one instant.
+        if by_trades and self.ledger.is_torn(start, end):
+            return False
+        coverage = self._traded if by_trades else self._proven
+        return coverage.covers(start, end) or (is_open and coverage.covers_since(start))
+
+    def drain_spans(self) -> list[Span]:
+        """Return the spans whose proof changed since the last call."""
+        spans, self._spans = self._spans, []
+        return spans
+
+    def forget_before(self, moment: int) -> None:
+        """Drop the proof of what ended before `moment` (µs)."""
+        self.ledger.forget_before(moment)
+        for coverage in self._both:
+            coverage.forget_before(moment)
+
+    def _go_on(self, after: int, until: int) -> None:
+        """Let the live interval reach `until`; it is continuous since `after` at least."""
+        was_live, was_until = self._traded.is_live, self.until
+        if self._traded.until is None:
+            self._begin(after, until)
+        self._extend(until)
+        if not was_live:
+            self._spans.append((was_until or after, None))
+
+    def _begin(self, after: int, until: int) -> None:
+        for coverage in self._both:
+            coverage.begin(after, until)
+
+    def _extend(self, until: int) -> None:
+        for coverage in self._both:
+            coverage.extend(until)
+
+    def _add(self, after: int, until: int, *, by_trades: bool) -> None:
+        self._proven.add(after, until)
+        if by_trades:
+            self._traded.add(after, until)

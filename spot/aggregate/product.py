@@ -1,0 +1,304 @@
+"""All candles of one product that can still change, at every granularity.
+
+Trades and candles go in and only mark what they touch; `changes` folds what was marked, fine to
+coarse, and returns the states that are news. A slot is one interval: its sources, and what was
+last told of it. Memory is bounded by `kept_from`: what no open or just-closed parent needs is
+forgotten, and what comes for it later is remembered as `late_minutes` for the repair.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from zlib import crc32
+
+from msgspec.structs import replace
+
+from spot.aggregate.evidence import MICRO, Evidence
+from spot.aggregate.intervals import CHILD, PARENTS, kept_from, starts_inside
+from spot.aggregate.rollup import envelope, fold, rank
+from spot.aggregate.trades import MinuteBuilder
+from spot.clock import unix_microseconds
+from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade
+
+MINUTE = Granularity.ONE_MINUTE
+NEVER = 2**63
+# A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
+MAX_AHEAD_MICROSECONDS = 60 * MICRO
+# How soon to look again at a candle that waits for evidence.
+RETRY_MICROSECONDS = MICRO // 4
+# Late minutes are a to-do list for the repair; beyond this many, verification finds them.
+MAX_LATE = 1_000
+
+
+class _Slot:
+    """One interval: its sources, and the state last told."""
+
+    __slots__ = ("builder", "complete", "given", "told")
+
+    def __init__(self) -> None:
+        self.builder: MinuteBuilder | None = None  # minutes: the fold of the trades
+        self.given: Candle | None = None  # from elsewhere: REST, history, the exchange's 5m
+        self.told: Candle | None = None
+        self.complete = False
+
+
+class ProductCandles:
+    """The open and just-closed candles of one product. No I/O and no clock; times are µs."""
+
+    def __init__(self, product_id: str) -> None:
+        self.product_id = product_id
+        self.evidence = Evidence()
+        self.late_minutes: set[int] = set()
+        self.late_trades = 0
+        self.refused_trades = 0
+        self.due = NEVER  # exchange time at which some candle may have to be completed
+        self._slots: dict[Granularity, dict[int, _Slot]] = {g: {} for g in Granularity}
+        self._marked: dict[Granularity, set[int]] = {g: set() for g in Granularity}
+        self._forgotten_before: dict[Granularity, int] = dict.fromkeys(Granularity, 0)
+        # Spreads the coarse candles of many products over the second instead of one burst.
+        self._phase = crc32(product_id.encode()) % MICRO
+        self._coarse_period = -1
+
+    # What goes in.
+
+    def restore(self, candles: Sequence[Candle], now: int) -> None:
+        """Begin from what the store held at UNIX second `now`: what `kept_from` keeps."""
+        for candle in candles:
+            slot = self._slot(candle.granularity, candle.start)
+            slot.told, slot.complete = candle, candle.complete
+            if candle.granularity is MINUTE:
+                slot.builder = MinuteBuilder.resume(candle)
+            if slot.builder is None and candle.complete:
+                slot.given = candle
+            self.evidence.resume(candle)
+        if candles:
+            self._forgotten_before = {g: kept_from(g, now) for g in Granularity}
+
+    def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
+        """Fold trades of this product; any order, repeats and overlaps allowed."""
+        sent = unix_microseconds(sent_at)
+        newest_id = 0
+        for trade in self._in_order(trades):
+            at = unix_microseconds(trade.traded_at)
+            if at > sent + MAX_AHEAD_MICROSECONDS:
+                self.refused_trades += 1
+                continue
+            newest_id = max(newest_id, trade.trade_id)
+            if self.evidence.take(trade.trade_id, at, sent_at):
+                self._fold_trade(trade, at)
+        if is_snapshot:
+            self.evidence.confirm_tail(newest_id, sent)
+        self._judge_again()
+
+    def witness(self, candle: Candle) -> None:
+        """Take the exchange's own candle, a restatement of all it has so far."""
+        if candle.start < self._forgotten_before[candle.granularity]:
+            return
+        slot = self._slot(candle.granularity, candle.start)
+        given = slot.given
+        if given is None or (rank(candle), candle.updated_at) >= (rank(given), given.updated_at):
+            slot.given = candle
+            self._marked[candle.granularity].add(candle.start)
+
+    def update(self, candle: Candle) -> bool:
+        """Take a whole candle from elsewhere; False if its interval is not kept any more."""
+        if candle.start < self._forgotten_before[candle.granularity]:
+            self._remember_late(candle.start)
+            return False
+        slot = self._slot(candle.granularity, candle.start)
+        if slot.given is None or rank(candle) >= rank(slot.given):
+            slot.given = candle
+        slot.complete = slot.complete or candle.complete
+        if candle.complete and candle.coverage is Coverage.FULL:
+            self.evidence.prove(candle.start * MICRO, candle.end * MICRO)
+        self._marked[candle.granularity].add(candle.start)
+        self._judge_again()
+        return True
+
+    def suspend(self) -> None:
+        """The product's connection is lost, or frames on it are."""
+        self.evidence.suspend()
+        self._judge_again()
+
+    # Completion and forgetting.
+
+    def complete_due(self, now: int, *, grace: int, hold: int) -> None:
+        """Complete what is over at exchange time `now`, and set when to look again.
+
+        A candle waits `grace` past its end for its product's own feed to say so, and at most
+        `hold` for evidence that does not come: a silent feed, a hole being mended.
+        """
+        heard = min(self.evidence.until, now)
+        self.due = NEVER
+        for granularity, slots in self._slots.items():
+            children = self._slots[CHILD[granularity]] if granularity in CHILD else {}
+            for start, slot in slots.items():
+                if slot.complete:
+                    continue
+                first, end = start * MICRO, (start + granularity.seconds) * MICRO
+                is_over = now >= end + hold or (
+                    heard >= end + grace and not self.evidence.ledger.has_hole(first, end)
+                )
+                if is_over and _all_complete(children, granularity, start):
+                    slot.complete = True
+                    self._marked[granularity].add(start)
+                else:
+                    self.due = min(self.due, max(end + grace, now + RETRY_MICROSECONDS))
+
+    def forget(self, now: int) -> None:
+        """Drop what no open or just-closed parent needs at UNIX second `now`."""
+        for granularity, slots in self._slots.items():
+            first = kept_from(granularity, now)
+            marked = self._marked[granularity]
+            old = [start for start in slots if start < first]
+            for start in old:
+                if slots[start].complete and start not in marked:
+                    del slots[start]
+            kept = min((start for start in old if start in slots), default=first)
+            self._forgotten_before[granularity] = max(self._forgotten_before[granularity], kept)
+        self.evidence.forget_before(kept_from(Granularity.ONE_DAY, now) * MICRO)
+
+    def slot_count(self) -> int:
+        """How many intervals are held; what memory is bounded by."""
+        return sum(len(slots) for slots in self._slots.values())
+
+    # What comes out.
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was touched since it was last told."""
+        return any(self._marked.values())
+
+    def changes(self, now: datetime, *, coarse_every: int, everything: bool) -> list[CandleUpdate]:
+        """Return the states that changed, fine to coarse and in order of start.
+
+        Open candles coarser than a minute are told at most once per `coarse_every` µs of
+        exchange time, completed ones and corrections at once.
+        """
+        period = (unix_microseconds(now) + self._phase) // coarse_every
+        is_coarse_due = everything or period != self._coarse_period
+        if is_coarse_due:
+            self._coarse_period = period
+        news: list[CandleUpdate] = []
+        for granularity in Granularity:
+            marked, slots = self._marked[granularity], self._slots[granularity]
+            for start in sorted(marked):
+                slot = slots[start]
+                if granularity is not MINUTE and not slot.complete and not is_coarse_due:
+                    continue
+                marked.discard(start)
+                candle = self._news(granularity, start, slot, now)
+                if candle is None:
+                    continue
+                slot.told = candle
+                news.append(CandleUpdate(candle))
+                for parent in PARENTS[granularity]:
+                    self._marked[parent].add(parent.floor(start))
+        return news
+
+    # Inside.
+
+    def _in_order(self, trades: Sequence[Trade]) -> Iterator[Trade]:
+        """Ascending; but what lies before the first known trade descending, so that it joins on."""
+        ascending = sorted(trades, key=_trade_id)
+        first = self.evidence.ledger.first_id
+        if first is None or not ascending or ascending[0].trade_id >= first:
+            yield from ascending
+            return
+        yield from (trade for trade in reversed(ascending) if trade.trade_id < first)
+        yield from (trade for trade in ascending if trade.trade_id >= first)
+
+    def _fold_trade(self, trade: Trade, at: int) -> None:
+        start = at // (60 * MICRO) * 60
+        if start < self._forgotten_before[MINUTE]:
+            self.late_trades += 1
+            self._remember_late(start)
+            return
+        slot = self._slot(MINUTE, start)
+        if slot.builder is None:
+            slot.builder = MinuteBuilder(trade)
+        else:
+            slot.builder.add(trade)
+        self._marked[MINUTE].add(start)
+
+    def _remember_late(self, start: int) -> None:
+        if len(self.late_minutes) < MAX_LATE:
+            self.late_minutes.add(MINUTE.floor(start))
+
+    def _slot(self, granularity: Granularity, start: int) -> _Slot:
+        """Return the slot of an interval, made with those of all its parents."""
+        slots = self._slots[granularity]
+        slot = slots.get(start)
+        if slot is None:
+            slot = slots[start] = _Slot()
+            self.due = min(self.due, (start + granularity.seconds) * MICRO)
+            for parent in PARENTS[granularity]:
+                self._slot(parent, parent.floor(start))
+        return slot
+
+    def _judge_again(self) -> None:
+        """Mark every known candle over time whose proof changed."""
+        for after, until in self.evidence.drain_spans():
+            for granularity, slots in self._slots.items():
+                width = granularity.seconds
+                for start in slots:
+                    is_before = until is not None and start * MICRO > until
+                    if (start + width) * MICRO > after and not is_before:
+                        self._marked[granularity].add(start)
+
+    def _news(
+        self, granularity: Granularity, start: int, slot: _Slot, now: datetime
+    ) -> Candle | None:
+        """Return the slot's state if it differs from what was told."""
+        candle, told = self._known(granularity, start, slot), slot.told
+        if candle is None or told is None:
+            return candle
+        updated_at = max(candle.updated_at, told.updated_at)
+        candle = replace(candle, revision=told.revision, updated_at=updated_at)
+        if candle.has_same_content(told):
+            return None
+        if told.complete:
+            candle = replace(candle, revision=told.revision + 1, updated_at=max(updated_at, now))
+        return candle
+
+    def _known(self, granularity: Granularity, start: int, slot: _Slot) -> Candle | None:
+        """Return the truest candle there is for the slot, or None if there is none."""
+        first, end = start * MICRO, (start + granularity.seconds) * MICRO
+        is_proven = self.evidence.is_proven(
+            first, end, is_open=not slot.complete, by_trades=granularity is MINUTE
+        )
+        own: Candle | None = None
+        if granularity is not MINUTE:
+            own = self._fold_children(granularity, start, is_proven=is_proven)
+        elif slot.builder is not None:
+            own = slot.builder.candle(self.product_id, start, is_proven=is_proven)
+        given = slot.given
+        if own is None or (given is not None and rank(given) > rank(own)):
+            own = given
+        elif given is not None and granularity is not MINUTE and not rank(own):
+            own = envelope(own, given)
+        if own is None or own.complete == slot.complete:
+            return own
+        return replace(own, complete=slot.complete)
+
+    def _fold_children(
+        self, granularity: Granularity, start: int, *, is_proven: bool
+    ) -> Candle | None:
+        slots = self._slots[CHILD[granularity]]
+        children = [
+            slot.told
+            for child in starts_inside(granularity, start)
+            if (slot := slots.get(child)) is not None and slot.told is not None
+        ]
+        return fold(children, granularity, start, is_proven=is_proven) if children else None
+
+
+def _all_complete(children: dict[int, _Slot], granularity: Granularity, start: int) -> bool:
+    if granularity not in CHILD:
+        return True
+    return all(
+        children[child].complete for child in starts_inside(granularity, start) if child in children
+    )
+
+
+def _trade_id(trade: Trade) -> int:
+    return trade.trade_id

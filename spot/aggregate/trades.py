@@ -1,0 +1,230 @@
+"""Single trades: which are new, which are missing, and what the new ones make of a minute.
+
+Coinbase numbers the trades of a product without a gap, so completeness is provable: a jump is a
+hole. Trades come in any order, repeated and overlapping; each counts exactly once.
+"""
+
+from bisect import bisect_right
+from datetime import datetime
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+
+import msgspec
+
+from spot.models import Candle, Coverage, Granularity, Source, Trade
+
+# Sizes have at most 24 digits on either side of the point (the parser sees to it), and a day has
+# fewer than 10**12 trades: a sum that does not fit is a fault, never a rounding.
+EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])
+
+# A product torn into more holes than this gives up its oldest: that time stays partial and is
+# mended from the exchange's candles instead of trade by trade.
+MAX_HOLES = 256
+
+
+class Hole(msgspec.Struct):
+    """Missing trade ids `first_id..last_id` between two known trades, exchange times in µs."""
+
+    first_id: int
+    last_id: int
+    after: int
+    before: int
+    found_at: datetime
+
+
+class Acceptance(msgspec.Struct, frozen=True, gc=False):
+    """A new trade's proof: the time `(after, until)` that it closes, or None if it opened a hole."""
+
+    after: int
+    until: int
+
+
+class TradeLedger:
+    """The ids seen of one product: everything from `first_id` to `last_id` but the holes."""
+
+    def __init__(self) -> None:
+        self.first_id: int | None = None
+        self.last_id = 0
+        self.first_at = 0
+        self.last_at = 0
+        self.holes: list[Hole] = []
+        self.given_up: list[tuple[int, int]] = []  # the times of holes nobody will fill
+
+    def resume(self, last_id: int, last_at: int) -> None:
+        """Take all up to `last_id`, known until `last_at`, as seen: what the store remembers."""
+        if self.first_id is None or last_id > self.last_id:
+            self.first_id, self.last_id = 1, last_id
+            self.first_at, self.last_at = 0, last_at
+
+    def is_new(self, trade_id: int) -> bool:
+        """Whether the trade was not seen yet."""
+        if self.first_id is None or trade_id > self.last_id or trade_id < self.first_id:
+            return True
+        return self._hole_of(trade_id) is not None
+
+    def is_torn(self, start: int, end: int) -> bool:
+        """Whether trades are missing that may lie in `[start, end)`, for now or for good."""
+        if self.has_hole(start, end):
+            return True
+        return any(after < end and before >= start for after, before in self.given_up)
+
+    def has_hole(self, start: int, end: int) -> bool:
+        """Whether trades are missing that may lie in `[start, end)` and may still be found."""
+        return any(hole.after < end and hole.before >= start for hole in self.holes)
+
+    def forget_before(self, moment: int) -> None:
+        """Drop what was given up before `moment`."""
+        self.given_up = [span for span in self.given_up if span[1] >= moment]
+
+    def accept(self, trade_id: int, at: int, found_at: datetime) -> Acceptance | None:
+        """Count a new trade of time `at`; return what time it proves together with its neighbours.
+
+        None means that nothing joins it to what was known: it is the first, or it opened a hole.
+        """
+        if self.first_id is None:
+            self.first_id = self.last_id = trade_id
+            self.first_at = self.last_at = at
+            return None
+        if trade_id > self.last_id:
+            return self._append(trade_id, at, found_at)
+        if trade_id < self.first_id:
+            return self._prepend(trade_id, at, found_at)
+        return self._fill(trade_id, at)
+
+    def _append(self, trade_id: int, at: int, found_at: datetime) -> Acceptance | None:
+        proof = None
+        if trade_id == self.last_id + 1:
+            proof = Acceptance(self.last_at, at)
+        else:
+            self._open(Hole(self.last_id + 1, trade_id - 1, self.last_at, at, found_at))
+        self.last_id, self.last_at = trade_id, at
+        return proof
+
+    def _prepend(self, trade_id: int, at: int, found_at: datetime) -> Acceptance | None:
+        proof = None
+        first_id = self.first_id or 0
+        if trade_id == first_id - 1:
+            proof = Acceptance(at, self.first_at)
+        else:
+            self._open(Hole(trade_id + 1, first_id - 1, at, self.first_at, found_at))
+        self.first_id, self.first_at = trade_id, at
+        return proof
+
+    def _fill(self, trade_id: int, at: int) -> Acceptance | None:
+        hole = self._hole_of(trade_id)
+        if hole is None:
+            return None
+        after, before = hole.after, hole.before
+        is_first, is_last = trade_id == hole.first_id, trade_id == hole.last_id
+        if is_first and is_last:
+            self.holes.remove(hole)
+            return Acceptance(after, before)
+        if is_first:
+            hole.first_id, hole.after = trade_id + 1, at
+            return Acceptance(after, at)
+        if is_last:
+            hole.last_id, hole.before = trade_id - 1, at
+            return Acceptance(at, before)
+        right = Hole(trade_id + 1, hole.last_id, at, before, hole.found_at)
+        hole.last_id, hole.before = trade_id - 1, at
+        self._open(right)
+        return None
+
+    def _open(self, hole: Hole) -> None:
+        firsts = [known.first_id for known in self.holes]
+        self.holes.insert(bisect_right(firsts, hole.first_id), hole)
+        if len(self.holes) > MAX_HOLES:
+            self._give_up(self.holes.pop(0))
+
+    def _give_up(self, hole: Hole) -> None:
+        after, before = hole.after, hole.before
+        if len(self.given_up) >= MAX_HOLES:
+            # Two spans become one around both, which only calls more time partial.
+            oldest = self.given_up.pop(0)
+            after, before = min(after, oldest[0]), max(before, oldest[1])
+        self.given_up.append((after, before))
+
+    def _hole_of(self, trade_id: int) -> Hole | None:
+        for hole in self.holes:
+            if hole.first_id <= trade_id <= hole.last_id:
+                return hole
+        return None
+
+
+class MinuteBuilder:
+    """OHLCV of the trades of one minute, whatever order they come in."""
+
+    __slots__ = (
+        "_first_id",
+        "close",
+        "high",
+        "last_id",
+        "low",
+        "open",
+        "trades",
+        "updated_at",
+        "volume",
+    )
+
+    def __init__(self, trade: Trade) -> None:
+        self._first_id = self.last_id = trade.trade_id
+        self.open = self.high = self.low = self.close = trade.price
+        self.volume = trade.size
+        self.trades = 1
+        self.updated_at = trade.traded_at
+
+    @classmethod
+    def resume(cls, candle: Candle) -> "MinuteBuilder | None":
+        """Go on from a stored minute folded from trades; None if it was not."""
+        if candle.source is not Source.TRADES:
+            return None
+        if candle.last_trade_id is None or candle.trades is None:
+            return None
+        builder = cls.__new__(cls)
+        # Exact where the minute is full. Where it is not, an earlier trade that turns up later may
+        # be taken for a later one: such a minute is partial, and mended as a whole.
+        builder._first_id = candle.last_trade_id - candle.trades + 1
+        builder.last_id = candle.last_trade_id
+        builder.open, builder.high = candle.open, candle.high
+        builder.low, builder.close = candle.low, candle.close
+        builder.volume, builder.trades = candle.volume, candle.trades
+        builder.updated_at = candle.updated_at
+        return builder
+
+    def add(self, trade: Trade) -> None:
+        """Fold one trade that was not folded yet."""
+        price = trade.price
+        if trade.trade_id > self.last_id:
+            self.last_id, self.close = trade.trade_id, price
+        elif trade.trade_id < self._first_id:
+            self._first_id, self.open = trade.trade_id, price
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
+        self.volume = EXACT.add(self.volume, trade.size)
+        self.trades += 1
+        self.updated_at = max(self.updated_at, trade.traded_at)
+
+    def candle(self, product_id: str, start: int, *, is_proven: bool) -> Candle:
+        """Return the minute as it stands, still open; full if no trade of it can be missing."""
+        return Candle(
+            product_id=product_id,
+            granularity=Granularity.ONE_MINUTE,
+            start=start,
+            open=self.open,
+            high=self.high,
+            low=self.low,
+            close=self.close,
+            volume=self.volume,
+            trades=self.trades,
+            last_trade_id=self.last_id,
+            complete=False,
+            coverage=Coverage.FULL if is_proven else Coverage.PARTIAL,
+            source=Source.TRADES,
+            updated_at=self.updated_at,
+        )
+
+
+def add_exactly(total: Decimal, more: Decimal) -> Decimal:
+    """Return the sum without any rounding; a sum that does not fit raises `decimal.Inexact`."""
+    return EXACT.add(total, more)

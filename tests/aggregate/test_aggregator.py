@@ -1,0 +1,350 @@
+"""The aggregator on plain sequences of trades: one behaviour a test."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from spot.aggregate.aggregator import Aggregator
+from spot.clock import from_unix
+from spot.models import Candle, Coverage, Granularity, Source, Trade
+
+NOON = 1_790_769_600  # a UTC noon
+PRODUCT = "BTC-USD"
+
+
+def at(seconds: float) -> datetime:
+    return from_unix(NOON) + timedelta(seconds=seconds)
+
+
+def trade(trade_id: int, seconds: float, price: str, size: str = "1") -> Trade:
+    return Trade(PRODUCT, trade_id, Decimal(price), Decimal(size), at(seconds))
+
+
+def minute(start: int, price: str, volume: str = "1", **changes: object) -> Candle:
+    fields: dict[str, object] = {
+        "product_id": PRODUCT,
+        "granularity": Granularity.ONE_MINUTE,
+        "start": NOON + start,
+        "open": Decimal(price),
+        "high": Decimal(price),
+        "low": Decimal(price),
+        "close": Decimal(price),
+        "volume": Decimal(volume),
+        "trades": None,
+        "last_trade_id": None,
+        "complete": True,
+        "coverage": Coverage.FULL,
+        "source": Source.REST,
+        "updated_at": at(start + 60),
+        **changes,
+    }
+    return Candle(**fields)  # type: ignore[arg-type]  # a test's free choice of fields
+
+
+class Desk:
+    """An aggregator with one product and the newest state told of each candle."""
+
+    def __init__(self, **settings: float) -> None:
+        self.aggregator = Aggregator([PRODUCT], **settings)
+        self.told: dict[tuple[Granularity, int], Candle] = {}
+        self.history: list[Candle] = []
+
+    def trades(self, *trades: Trade, sent: float, is_snapshot: bool = False) -> None:
+        self.aggregator.add_trades(trades, is_snapshot=is_snapshot, sent_at=at(sent))
+
+    def alive(self, seconds: float) -> None:
+        self.aggregator.alive([PRODUCT], at(seconds))
+
+    def tell(self, *, everything: bool = True) -> list[Candle]:
+        news = [update.candle for update in self.aggregator.changes(everything=everything)]
+        for candle in news:
+            self.told[candle.granularity, candle.start - NOON] = candle
+        self.history += news
+        return news
+
+    def minute(self, start: int) -> Candle:
+        return self.told[Granularity.ONE_MINUTE, start]
+
+
+def test_newest_first_batches_do_not_swap_open_and_close() -> None:
+    desk = Desk()
+    desk.trades(trade(3, 3, "12"), trade(2, 2, "9"), trade(1, 1, "10"), sent=3.1)
+    desk.tell()
+    candle = desk.minute(0)
+    assert [candle.open, candle.high, candle.low, candle.close] == [10, 12, 9, 12]
+    assert [candle.volume, candle.trades, candle.last_trade_id] == [3, 3, 3]
+    assert candle.source is Source.TRADES
+    assert not candle.complete
+
+
+def test_a_repeated_trade_counts_once() -> None:
+    desk = Desk()
+    for _ in range(3):
+        desk.trades(trade(1, 1, "10", "0.1"), trade(2, 2, "11", "0.2"), sent=2.1)
+    desk.tell()
+    assert desk.minute(0).volume == Decimal("0.3")
+    assert desk.minute(0).trades == 2
+
+
+def test_one_minute_reaches_every_granularity() -> None:
+    desk = Desk()
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.tell()
+    assert [granularity for granularity, _ in desk.told] == list(Granularity)
+    assert {candle.volume for candle in desk.told.values()} == {1}
+
+
+def test_a_minute_completes_by_exchange_time_and_not_by_the_next_trade() -> None:
+    desk = Desk(grace_seconds=2)
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.alive(61.9)
+    desk.tell()
+    assert not desk.minute(0).complete
+    desk.alive(62.2)
+    desk.tell()
+    assert desk.minute(0).complete
+    assert desk.minute(0).coverage is Coverage.FULL
+    assert not desk.told[Granularity.FIVE_MINUTE, 0].complete
+
+
+def test_a_cold_start_inside_a_minute_is_partial() -> None:
+    desk = Desk()
+    desk.trades(trade(501, 31, "10"), sent=31.1, is_snapshot=True)
+    desk.alive(63)
+    desk.trades(trade(502, 70, "11"), sent=70.1)
+    desk.alive(130)
+    desk.tell()
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+    assert desk.minute(0).complete
+    assert desk.minute(60).coverage is Coverage.FULL
+    assert desk.told[Granularity.FIVE_MINUTE, 0].coverage is Coverage.PARTIAL
+
+
+def test_a_snapshot_that_reaches_back_proves_the_minutes_it_spans() -> None:
+    desk = Desk()
+    desk.trades(trade(8, 61, "9"), trade(7, -1, "8"), sent=70, is_snapshot=True)
+    desk.alive(123)
+    desk.tell()
+    assert desk.minute(60).coverage is Coverage.FULL
+    assert desk.minute(-60).coverage is Coverage.PARTIAL
+
+
+def test_a_quiet_stretch_on_a_live_connection_is_covered() -> None:
+    desk = Desk()
+    desk.trades(trade(1, -1, "10"), trade(2, 1, "10"), sent=1.1)
+    for second in range(2, 400):
+        desk.alive(second)
+    desk.tell()
+    five = desk.told[Granularity.FIVE_MINUTE, 0]
+    assert five.complete
+    assert five.coverage is Coverage.FULL
+    assert (Granularity.ONE_MINUTE, 60) not in desk.told
+
+
+def test_a_lost_connection_makes_the_open_candle_partial_until_ids_prove_it() -> None:
+    desk = Desk()
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.tell()
+    desk.aggregator.reset([PRODUCT])
+    desk.tell()
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+    desk.trades(trade(1, 1, "10"), sent=30, is_snapshot=True)
+    desk.tell()
+    assert desk.minute(0).coverage is Coverage.FULL
+    assert desk.minute(0).revision == 0
+
+
+def test_a_disconnected_quiet_product_is_not_taken_for_a_quiet_one() -> None:
+    desk = Desk(grace_seconds=2, hold_seconds=10)
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    desk.aggregator.reset([PRODUCT])
+    desk.aggregator.advance(at(69))
+    desk.tell()
+    assert not desk.minute(0).complete
+    desk.aggregator.advance(at(71))
+    desk.tell()
+    assert desk.minute(0).complete
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+
+
+def test_a_jump_in_ids_is_a_hole_and_its_repair_a_revision() -> None:
+    desk = Desk(grace_seconds=2, hold_seconds=10)
+    desk.trades(trade(10, -1, "10"), trade(11, 1, "10"), trade(13, 3, "12"), sent=3.1)
+    desk.tell()
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+    hole = desk.aggregator.holes()[PRODUCT][0]
+    assert (hole.first_id, hole.last_id) == (12, 12)
+    desk.alive(65)
+    desk.tell()
+    assert not desk.minute(0).complete, "held open while the hole may be mended"
+    desk.alive(70.1)
+    desk.tell()
+    assert desk.minute(0).complete
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+    desk.trades(trade(12, 2, "20", "0.5"), sent=80)
+    desk.tell()
+    mended = desk.minute(0)
+    assert [mended.high, mended.close, mended.volume] == [20, 12, Decimal("2.5")]
+    assert mended.coverage is Coverage.FULL
+    assert mended.complete
+    assert mended.revision == 1
+    assert desk.aggregator.holes() == {}
+
+
+def test_a_late_correction_changes_every_parent_once() -> None:
+    desk = Desk()
+    desk.trades(trade(1, 1, "10"), trade(3, 61, "12"), sent=61.1)
+    desk.alive(400)
+    desk.tell()
+    desk.trades(trade(2, 2, "11", "5"), sent=401)
+    desk.tell()
+    for granularity in (Granularity.FIVE_MINUTE, Granularity.ONE_HOUR, Granularity.ONE_DAY):
+        start = granularity.floor(NOON) - NOON
+        assert desk.told[granularity, start].volume == 7
+    assert desk.told[Granularity.FIVE_MINUTE, 0].revision == 1
+    assert desk.told[Granularity.ONE_DAY, -43200].revision == 0, "still open: not a revision"
+
+
+def test_the_exchanges_candle_stands_in_only_where_minutes_are_unproven() -> None:
+    five = minute(
+        0,
+        "10",
+        "50",
+        granularity=Granularity.FIVE_MINUTE,
+        complete=False,
+        coverage=Coverage.PARTIAL,
+        source=Source.CANDLES,
+        high=Decimal(30),
+        updated_at=at(31),
+    )
+    cold = Desk()
+    cold.trades(trade(501, 31, "12"), sent=31.1, is_snapshot=True)
+    cold.aggregator.witness(five)
+    cold.tell()
+    standing = cold.told[Granularity.FIVE_MINUTE, 0]
+    assert [standing.volume, standing.high, standing.close] == [50, 30, 12]
+    assert standing.source is Source.CANDLES
+    assert standing.coverage is Coverage.PARTIAL
+    assert cold.told[Granularity.FIFTEEN_MINUTE, 0].volume == 50
+
+    proven = Desk()
+    proven.trades(trade(500, -1, "12"), trade(501, 31, "12"), sent=31.1, is_snapshot=True)
+    proven.aggregator.witness(five)
+    proven.tell()
+    assert proven.told[Granularity.FIVE_MINUTE, 0].volume == 1
+    assert proven.told[Granularity.FIVE_MINUTE, 0].source is Source.TRADES
+
+
+def test_restated_five_minute_candles_replace_and_never_add() -> None:
+    desk = Desk()
+    for volume in ("1", "2", "3", "3"):
+        desk.aggregator.witness(
+            minute(
+                0,
+                "10",
+                volume,
+                granularity=Granularity.FIVE_MINUTE,
+                complete=False,
+                coverage=Coverage.PARTIAL,
+                source=Source.CANDLES,
+            )
+        )
+        desk.tell()
+    assert desk.told[Granularity.FIVE_MINUTE, 0].volume == 3
+    assert desk.told[Granularity.ONE_DAY, -43200].volume == 3
+
+
+def test_open_coarse_candles_wait_for_their_second_and_minutes_do_not() -> None:
+    desk = Desk(coarse_every_seconds=1)
+    told = 0
+    for step in range(50):
+        desk.trades(trade(step + 1, step / 10, "10"), sent=step / 10)
+        news = desk.tell(everything=False)
+        assert [c for c in news if c.granularity is Granularity.ONE_MINUTE]
+        told += sum(c.granularity is Granularity.ONE_DAY for c in news)
+    assert 4 <= told <= 6
+
+
+def test_a_restart_goes_on_where_the_store_ends() -> None:
+    first = Desk()
+    first.trades(trade(1, -1, "9"), trade(2, 1, "10"), trade(3, 30, "11"), sent=30.1)
+    first.tell()
+    second = Desk()
+    second.aggregator.restore(first.told.values(), at(40))
+    second.trades(
+        trade(2, 1, "10"), trade(3, 30, "11"), trade(4, 45, "12"), sent=46, is_snapshot=True
+    )
+    second.alive(63)
+    second.tell()
+    candle = second.minute(0)
+    assert [candle.open, candle.close, candle.volume, candle.trades] == [10, 12, 3, 3]
+    assert candle.coverage is Coverage.FULL
+    assert candle.complete
+    assert second.told[Granularity.ONE_DAY, -43200].volume == 4
+
+
+def test_a_restart_after_missed_trades_is_partial_and_names_the_hole() -> None:
+    first = Desk()
+    first.trades(trade(1, -1, "9"), trade(2, 1, "10"), sent=1.1)
+    first.tell()
+    second = Desk()
+    second.aggregator.restore(first.told.values(), at(40))
+    second.trades(trade(9, 45, "12"), sent=46, is_snapshot=True)
+    second.tell()
+    assert second.minute(0).coverage is Coverage.PARTIAL
+    assert second.minute(0).volume == 2
+    (hole,) = second.aggregator.holes()[PRODUCT]
+    assert (hole.first_id, hole.last_id) == (3, 8)
+
+
+def test_a_settled_candle_from_rest_outranks_an_unproven_fold_and_not_a_proven_one() -> None:
+    desk = Desk()
+    desk.trades(trade(501, 31, "10"), trade(502, 70, "11"), sent=70.1)
+    desk.alive(130)
+    desk.tell()
+    assert desk.aggregator.update(minute(0, "7", "70"))
+    assert desk.aggregator.update(minute(60, "7", "70"))
+    desk.tell()
+    assert [desk.minute(0).volume, desk.minute(0).revision] == [70, 1]
+    assert desk.minute(0).coverage is Coverage.FULL
+    assert [desk.minute(60).volume, desk.minute(60).revision] == [1, 0]
+
+
+def test_an_update_of_a_forgotten_interval_says_so() -> None:
+    desk = Desk()
+    desk.aggregator.advance(at(86_400))
+    desk.tell()
+    assert not desk.aggregator.update(minute(0, "7"))
+
+
+def test_trades_of_other_products_and_from_the_future_are_counted_and_left_out() -> None:
+    desk = Desk()
+    foreign = Trade("ETH-USD", 1, Decimal(1), Decimal(1), at(0))
+    desk.trades(foreign, sent=1)
+    desk.trades(trade(1, 1, "10"), trade(2, 4_000, "11"), sent=1.1)
+    desk.tell()
+    assert desk.aggregator.foreign_trades == 1
+    assert desk.minute(0).trades == 1
+    assert desk.aggregator.product_ids == (PRODUCT,)
+
+
+def test_a_removed_product_is_silent() -> None:
+    desk = Desk()
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.aggregator.remove_products([PRODUCT])
+    assert desk.tell() == []
+
+
+@pytest.mark.parametrize("granularity", list(Granularity))
+def test_days_of_minutes_leave_a_bounded_number_of_slots(granularity: Granularity) -> None:
+    desk = Desk()
+    most = 0
+    for number in range(3 * 1440):
+        desk.aggregator.update(minute(number * 60, "10"))
+        desk.aggregator.advance(at(number * 60 + 63))
+        desk.tell()
+        most = max(most, desk.aggregator.slot_count())
+    assert most < 70
+    told = [c for c in desk.history if c.granularity is granularity and c.complete]
+    assert len({c.start for c in told}) == len(told), "each completed once, none revised"
