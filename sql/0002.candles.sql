@@ -204,4 +204,5 @@ COMMENT ON FUNCTION candles_drop_before(timestamptz, candle_granularity[]) IS
     'Drop partitions or chunks that ended before a moment and return how many; on a hypertable, for some granularities only,'
     ' delete up to 20000 older rows and return how many: repeat until 0. Call it in a statement of its own';
 
-SELECT candles_ensure(now() - INTERVAL '1 day', now() + INTERVAL '7 days');
+-- DO and not SELECT: the migration tool prints results.
+DO $do$ BEGIN PERFORM candles_ensure(now() - INTERVAL '1 day', now() + INTERVAL '7 days'); END $do$;

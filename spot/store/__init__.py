@@ -1,1 +1,55 @@
-"""Candles to PostgreSQL and back: pool, batch, writer, lease, listener, reader."""
+"""Where candles are kept: PostgreSQL, with or without TimescaleDB.
+
+The fleet writes (`BatchWriter` under a `Lease`), the gateway listens (`CandleListener`) and reads
+(`newest_candles`, `candles`, `changed_since`); they meet nowhere else. Statements are in
+`statements.py`, tables in `sql/`. Every error that leaves this package is a `StoreError`.
+"""
+
+from spot.store.batch import CandleBatch
+from spot.store.gaps import TradeGap, open_gaps, save_gaps, settle_gap
+from spot.store.lease import Lease, hold_lease
+from spot.store.listener import CandleListener
+from spot.store.notification import CHANNEL, Notification, pack, unpack
+from spot.store.pool import Connection, Pool, connect, open_pool
+from spot.store.products import all_products, get_active_products, save_products
+from spot.store.reader import candles, changed_since, newest_candles, open_children
+from spot.store.schema import MigrationStatus, check_schema, migrate, rollback
+from spot.store.status import ShardStatus, read_statuses, save_status
+from spot.store.upsert import upsert_candle, upsert_candles
+from spot.store.writer import BatchWriter
+
+__all__ = [
+    "CHANNEL",
+    "BatchWriter",
+    "CandleBatch",
+    "CandleListener",
+    "Connection",
+    "Lease",
+    "MigrationStatus",
+    "Notification",
+    "Pool",
+    "ShardStatus",
+    "TradeGap",
+    "all_products",
+    "candles",
+    "changed_since",
+    "check_schema",
+    "connect",
+    "get_active_products",
+    "hold_lease",
+    "migrate",
+    "newest_candles",
+    "open_children",
+    "open_gaps",
+    "open_pool",
+    "pack",
+    "read_statuses",
+    "rollback",
+    "save_gaps",
+    "save_products",
+    "save_status",
+    "settle_gap",
+    "unpack",
+    "upsert_candle",
+    "upsert_candles",
+]

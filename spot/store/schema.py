@@ -29,6 +29,7 @@ class MigrationStatus(msgspec.Struct, frozen=True):
 
     name: str
     is_applied: bool
+    is_known: bool  # False: applied by a newer program than this one
 
 
 def migrations_path() -> Path:
@@ -49,6 +50,8 @@ def migration_names() -> list[str]:
 
 def migrate(database_url: str, *, storage: str | None = None) -> list[str]:
     """Apply what is missing; return the names applied. `storage`: auto, native or timescale."""
+    if storage != "native":
+        _offer_timescale(database_url)
     with _backend(database_url, storage) as backend, backend.lock(timeout=LOCK_SECONDS):
         missing = backend.to_apply(yoyo.read_migrations(str(migrations_path())))
         names = [migration.id for migration in missing]
@@ -76,8 +79,23 @@ def status(database_url: str) -> list[MigrationStatus]:
                 applied = {row[0] for row in rows}
     except psycopg.Error as exc:
         raise StoreError(f"cannot read the schema: {exc}") from exc
-    names = sorted({*migration_names(), *applied})
-    return [MigrationStatus(name, name in applied) for name in names]
+    known = migration_names()
+    return [
+        MigrationStatus(name, name in applied, name in known) for name in sorted({*known, *applied})
+    ]
+
+
+def storage(database_url: str) -> str | None:
+    """Return how candles are stored here, `native` or `timescale`; None before the first table."""
+    try:
+        with psycopg.connect(database_url, connect_timeout=10) as connection:
+            row = connection.execute("SELECT to_regproc('candles_storage')").fetchone()
+            if row is None or row[0] is None:
+                return None
+            found = connection.execute("SELECT candles_storage()").fetchone()
+            return None if found is None else str(found[0])
+    except psycopg.Error as exc:
+        raise StoreError(f"cannot read the schema: {exc}") from exc
 
 
 async def check_schema(connection: psycopg.AsyncConnection) -> None:
@@ -94,6 +112,25 @@ async def check_schema(connection: psycopg.AsyncConnection) -> None:
     missing = sorted(set(migration_names()) - {row[0] for row in rows})
     if missing:
         raise SchemaError(f"the database lacks {', '.join(missing)}: run ./migrate.sh up")
+
+
+def _offer_timescale(database_url: str) -> None:
+    """Install TimescaleDB into a new database where the server has it; never mind if it cannot."""
+    # A connection of its own: without preloading, CREATE EXTENSION ends the connection.
+    with (
+        contextlib.suppress(psycopg.Error),
+        psycopg.connect(database_url, connect_timeout=10, autocommit=True) as connection,
+    ):
+        row = connection.execute(
+            """
+            SELECT FROM pg_available_extensions
+            WHERE name = 'timescaledb' AND installed_version IS NULL
+              AND to_regclass('candles') IS NULL
+              AND coalesce(current_setting('candles.storage', true), '') <> 'native'
+            """
+        ).fetchone()
+        if row is not None:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
 
 
 @contextlib.contextmanager

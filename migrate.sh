@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The database's tables: ./migrate.sh up | down [N] | status | new NAME     (--help tells more)
+#
+# DATABASE_URL names the database; use a direct connection, not a pooler's. To choose the storage of
+# the candles by hand: ./migrate.sh up --storage native, or PGOPTIONS='-c candles.storage=native'.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Containers run as ids without a name; the migration tool wants to know one.
+export USER="${USER:-spot}" LOGNAME="${LOGNAME:-${USER:-spot}}"
+
+python="$here/.venv/bin/python"
+if [[ ! -x $python ]]; then
+    python=$(command -v python3 || command -v python) || {
+        echo "migrate.sh: no Python found: run make setup" >&2
+        exit 2
+    }
+fi
+if ! PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" "$python" -c 'import psycopg, yoyo' 2>/dev/null; then
+    echo "migrate.sh: the packages of Spot are not installed for $python: run make setup" >&2
+    exit 2
+fi
+PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}" exec "$python" -m spot.cli migrate "$@"

@@ -1,0 +1,90 @@
+"""What waits to be written: the newest state per candle, nothing twice. Pure.
+
+Candles come in from the aggregator, go out in chunks sorted by key, and come back when a write
+failed, never over newer news. So a slow database costs freshness and not memory. The bound: when
+`max_rows` keys wait, an in-progress candle is refused (its next state will come), and a complete
+one takes the place of an in-progress one; only if all that wait are complete is it refused too,
+to be told by the exchange again after the next start. Both are counted.
+"""
+
+from collections.abc import Iterable
+
+from spot.models import Candle, CandleKey
+
+
+class CandleBatch:
+    """The newest unwritten state per key; `now` is monotonic seconds."""
+
+    def __init__(self, max_rows: int) -> None:
+        self._max_rows = max_rows
+        self._waiting: dict[CandleKey, Candle] = {}
+        self._since: dict[CandleKey, float] = {}
+        self._in_progress: dict[CandleKey, None] = {}
+        self.refused = 0
+        self.refused_complete = 0
+
+    def __len__(self) -> int:
+        """How many candles wait."""
+        return len(self._waiting)
+
+    def put(self, candle: Candle, now: float = 0.0) -> bool:
+        """Keep `candle` unless newer news of it waits; return False if it was refused as full."""
+        key = candle.key
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            if not self._has_room_for(candle):
+                return False
+            self._keep(key, candle, now)
+        elif outranks(candle, waiting):
+            self._keep(key, candle, now)
+        return True
+
+    def take(self, limit: int) -> list[Candle]:
+        """Remove and return up to `limit` candles, the first by key, sorted."""
+        keys = sorted(self._waiting)[:limit]
+        for key in keys:
+            self._in_progress.pop(key, None)
+            self._since.pop(key, None)
+        return [self._waiting.pop(key) for key in keys]
+
+    def give_back(self, candles: Iterable[Candle], now: float = 0.0) -> None:
+        """Let candles of a failed write wait again, except where newer news came meanwhile."""
+        for candle in candles:
+            waiting = self._waiting.get(candle.key)
+            # They were inside the bound when they were taken: they always find room.
+            if waiting is None or not outranks(waiting, candle):
+                self._keep(candle.key, candle, now)
+
+    def oldest_age(self, now: float) -> float:
+        """Return for how many seconds the longest-waiting candle has waited; 0 when none does."""
+        return now - min(self._since.values()) if self._since else 0.0
+
+    def _keep(self, key: CandleKey, candle: Candle, now: float) -> None:
+        self._waiting[key] = candle
+        self._since.setdefault(key, now)
+        if candle.complete:
+            self._in_progress.pop(key, None)
+        else:
+            self._in_progress[key] = None
+
+    def _has_room_for(self, candle: Candle) -> bool:
+        if len(self._waiting) < self._max_rows:
+            return True
+        if not candle.complete:
+            self.refused += 1
+            return False
+        if not self._in_progress:
+            self.refused_complete += 1
+            return False
+        evicted, _ = self._in_progress.popitem()
+        del self._waiting[evicted]
+        del self._since[evicted]
+        self.refused += 1
+        return True
+
+
+def outranks(newer: Candle, older: Candle) -> bool:
+    """Whether `newer` may replace `older`: the law that the table's guard enforces too."""
+    return (newer.revision, newer.updated_at) >= (older.revision, older.updated_at) and (
+        newer.complete or not older.complete
+    )

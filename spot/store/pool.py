@@ -1,0 +1,136 @@
+"""Connections: a pool for queries, and single ones for what needs a session of its own.
+
+All are autocommit (a transaction is always written out), speak UTC, notice a dead network within
+seconds, and cannot sit in a transaction for long: an idle one would hold back pruning and the
+notification queue for everybody. Errors of the driver leave this package as `StoreError`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from spot.errors import StoreError
+from spot.store import statements
+
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+# A server that does not even accept within this time is treated as down.
+CONNECT_SECONDS = 10
+# How long a caller waits for a free connection, and a program for its first one.
+CHECKOUT_SECONDS = 10.0
+# No statement of ours takes longer unless the database is in trouble.
+STATEMENT_SECONDS = 30
+# A process stopped between two statements gives up its locks after this.
+IDLE_IN_TRANSACTION_SECONDS = 10
+
+# Seconds and milliseconds after which a silent connection counts as dead.
+_NETWORK = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
+def conninfo(database_url: str, application_name: str) -> str:
+    """Return `database_url` with our network limits and name where it sets none of its own."""
+    try:
+        given = conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        # The driver's text would repeat the URL, password included; so would the chained error.
+        raise StoreError("the database URL cannot be read") from None
+    settings = {**_NETWORK, "application_name": application_name, **given}
+    return make_conninfo(**{name: str(value) for name, value in settings.items()})
+
+
+async def prepare_session(connection: Connection) -> None:
+    """Set what every session of ours relies on."""
+    # Statements and not start-up options: poolers refuse those.
+    await connection.execute(
+        statements.PREPARE_SESSION,
+        (f"{STATEMENT_SECONDS}s", f"{IDLE_IN_TRANSACTION_SECONDS}s"),
+    )
+
+
+async def prepare_writer(connection: Connection) -> None:
+    """Give the session the staging table that `upsert_candles` copies into."""
+    await prepare_session(connection)
+    await connection.execute(statements.CREATE_STAGE)
+
+
+async def _prepare_reader(connection: Connection) -> None:
+    await prepare_session(connection)
+    await connection.execute(statements.READ_ONLY)
+
+
+@asynccontextmanager
+async def open_pool(
+    database_url: str,
+    *,
+    application_name: str,
+    min_size: int = 1,
+    max_size: int = 4,
+    is_read_only: bool = False,
+) -> AsyncIterator[Pool]:
+    """Open a pool and wait for its first connection; a read-only one also works on a replica."""
+    pool: Pool = AsyncConnectionPool(
+        conninfo(database_url, application_name),
+        kwargs={"autocommit": True},
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        timeout=CHECKOUT_SECONDS,
+        name=application_name,
+        configure=_prepare_reader if is_read_only else prepare_writer,
+        # Without it the first users after a restart of the server would get dead connections.
+        check=AsyncConnectionPool.check_connection,
+    )
+    try:
+        async with errors_as_ours():
+            await pool.open(wait=True, timeout=CHECKOUT_SECONDS)
+        yield pool
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def connect(database_url: str, *, application_name: str) -> AsyncIterator[Connection]:
+    """Open one direct autocommit connection, for LISTEN or a session lock, and close it."""
+    async with errors_as_ours():
+        connection: Connection = await AsyncConnection.connect(
+            conninfo(database_url, application_name), autocommit=True
+        )
+    try:
+        async with errors_as_ours():
+            await prepare_session(connection)
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def acquire(source: Pool | Connection) -> AsyncIterator[Connection]:
+    """Yield a connection of the pool, or the connection itself; errors come out as ours."""
+    async with errors_as_ours():
+        if isinstance(source, AsyncConnection):
+            yield source
+        else:
+            async with source.connection() as connection:
+                yield connection
+
+
+@asynccontextmanager
+async def errors_as_ours() -> AsyncIterator[None]:
+    """Turn the driver's errors into StoreError; the cause stays attached."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise StoreError(f"database: {' '.join(str(exc).split()) or type(exc).__name__}") from exc

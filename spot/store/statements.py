@@ -1,0 +1,228 @@
+"""Every SQL statement of the store, apart from the migrations.
+
+The guard of the upsert is the law of the table: newer information only, nothing for what did not
+change, and a complete candle never becomes incomplete again. It makes every write idempotent.
+"""
+
+from psycopg.sql import SQL
+
+PREPARE_SESSION = """
+    SELECT set_config('timezone', 'UTC', false),
+           set_config('statement_timeout', %s, false),
+           set_config('idle_in_transaction_session_timeout', %s, false)
+"""
+READ_ONLY = "SET default_transaction_read_only = on"
+
+# Plain types, cast in the insert: a column of the enum type in a live session's temporary table
+# would make the rollback of the migration fail.
+CREATE_STAGE = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS spot_stage (
+        product_id text, granularity text, start bigint,
+        open numeric, high numeric, low numeric, close numeric, volume numeric,
+        trades bigint, last_trade_id bigint, complete boolean, coverage text,
+        revision integer, source text, updated_us bigint
+    ) ON COMMIT DELETE ROWS
+"""
+COPY_STAGE = """
+    COPY spot_stage (
+        product_id, granularity, start, open, high, low, close, volume,
+        trades, last_trade_id, complete, coverage, revision, source, updated_us
+    ) FROM STDIN
+"""
+
+_INSERT = SQL("""
+    INSERT INTO candles AS t (
+        exchange, product_id, granularity, start, open, high, low, close, volume,
+        trades, last_trade_id, complete, coverage, revision, source, updated_at
+    )
+""")
+_CAST = SQL("""
+    SELECT %s, s.product_id, s.granularity::candle_granularity, to_timestamp(s.start),
+           s.open, s.high, s.low, s.close, s.volume, s.trades, s.last_trade_id,
+           s.complete, s.coverage, s.revision, s.source,
+           'epoch'::timestamptz + s.updated_us * INTERVAL '1 microsecond'
+""")
+_FROM_STAGE = SQL("""
+    FROM spot_stage AS s
+    -- All writers lock rows in one order, so two that overlap cannot deadlock.
+    ORDER BY s.product_id, s.granularity::candle_granularity, s.start
+""")
+_FROM_ROW = SQL("""
+    FROM (VALUES (
+        %s::text, %s::text, %s::bigint, %s::numeric, %s::numeric, %s::numeric, %s::numeric,
+        %s::numeric, %s::bigint, %s::bigint, %s::boolean, %s::text, %s::integer, %s::text,
+        %s::bigint
+    )) AS s (
+        product_id, granularity, start, open, high, low, close, volume,
+        trades, last_trade_id, complete, coverage, revision, source, updated_us
+    )
+""")
+# updated_at is left out of the compared rows: a restatement without news is no change.
+_ON_CONFLICT = SQL("""
+    ON CONFLICT (exchange, product_id, granularity, start) DO UPDATE SET
+        open = EXCLUDED.open, high = EXCLUDED.high, low = EXCLUDED.low, close = EXCLUDED.close,
+        volume = EXCLUDED.volume, trades = EXCLUDED.trades,
+        last_trade_id = EXCLUDED.last_trade_id, complete = EXCLUDED.complete,
+        coverage = EXCLUDED.coverage, revision = EXCLUDED.revision, source = EXCLUDED.source,
+        updated_at = EXCLUDED.updated_at
+    WHERE (EXCLUDED.revision, EXCLUDED.updated_at) >= (t.revision, t.updated_at)
+      AND (EXCLUDED.complete OR NOT t.complete)
+      AND (t.open, t.high, t.low, t.close, t.volume, t.trades, t.last_trade_id,
+           t.complete, t.coverage, t.revision, t.source)
+          IS DISTINCT FROM
+          (EXCLUDED.open, EXCLUDED.high, EXCLUDED.low, EXCLUDED.close, EXCLUDED.volume,
+           EXCLUDED.trades, EXCLUDED.last_trade_id, EXCLUDED.complete, EXCLUDED.coverage,
+           EXCLUDED.revision, EXCLUDED.source)
+    RETURNING t.product_id, t.granularity::text, extract(epoch FROM t.start)::bigint
+""")
+UPSERT_STAGE = _INSERT + _CAST + _FROM_STAGE + _ON_CONFLICT
+UPSERT_ROW = _INSERT + _CAST + _FROM_ROW + _ON_CONFLICT
+
+ENSURE_PARTITION = """
+    SELECT candles_ensure(
+        to_timestamp(%s), to_timestamp(%s) + INTERVAL '1 second', ARRAY[%s::candle_granularity]
+    )
+"""
+
+# The fence: an advisory lock and not a row lock, which would write WAL for every flush. It is a
+# statement of its own because the epoch must be read by a later snapshot than the lock's.
+SHARE_FENCE = "SELECT pg_advisory_xact_lock_shared(%s::integer, %s::integer)"
+TAKE_FENCE = "SELECT pg_advisory_xact_lock(%s::integer, %s::integer)"
+READ_EPOCH = "SELECT epoch FROM shard_leases WHERE exchange = %s AND shard_index = %s"
+TAKE_LEASE = """
+    INSERT INTO shard_leases AS l (exchange, shard_index, shard_count, epoch, owner)
+    VALUES (%s, %s, %s, 1, %s)
+    ON CONFLICT (exchange, shard_index) DO UPDATE SET
+        shard_count = EXCLUDED.shard_count, epoch = l.epoch + 1,
+        owner = EXCLUDED.owner, taken_at = now()
+    RETURNING epoch
+"""
+WAIT_FOR_LEASE = "SELECT pg_advisory_lock(%s::integer, %s::integer)"
+LOCK_TIMEOUT = "SELECT set_config('lock_timeout', %s, false)"
+# The two integers of a session lock stand in classid and objid as unsigned numbers.
+LEASE_HOLDER = """
+    SELECT l.pid, a.application_name, host(a.client_addr), w.owner
+    FROM pg_locks AS l
+    LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+    LEFT JOIN shard_leases AS w ON w.exchange = %(exchange)s AND w.shard_index = %(shard_index)s
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.classid::bigint = %(key)s::bigint & 4294967295
+      AND l.objid::bigint = %(shard_index)s
+"""
+
+NOTIFY = "SELECT pg_notify(%s, %s)"
+PING = "SELECT 1"
+
+UPSERT_PRODUCT = """
+    INSERT INTO products AS t (
+        exchange, product_id, base_currency, quote_currency, status, price_increment,
+        base_increment, alias, is_disabled, venue, active
+    )
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (exchange, product_id) DO UPDATE SET
+        base_currency = EXCLUDED.base_currency, quote_currency = EXCLUDED.quote_currency,
+        status = EXCLUDED.status, price_increment = EXCLUDED.price_increment,
+        base_increment = EXCLUDED.base_increment, alias = EXCLUDED.alias,
+        is_disabled = EXCLUDED.is_disabled, venue = EXCLUDED.venue,
+        active = EXCLUDED.active, updated_at = now()
+    WHERE (t.base_currency, t.quote_currency, t.status, t.price_increment, t.base_increment,
+           t.alias, t.is_disabled, t.venue, t.active)
+          IS DISTINCT FROM
+          (EXCLUDED.base_currency, EXCLUDED.quote_currency, EXCLUDED.status,
+           EXCLUDED.price_increment, EXCLUDED.base_increment, EXCLUDED.alias,
+           EXCLUDED.is_disabled, EXCLUDED.venue, EXCLUDED.active)
+"""
+RETIRE_PRODUCTS = """
+    UPDATE products SET active = false, updated_at = now()
+    WHERE exchange = %s AND active AND NOT product_id = ANY (%s)
+"""
+READ_PRODUCTS = """
+    SELECT product_id, base_currency, quote_currency, status, price_increment, base_increment,
+           alias, is_disabled, venue
+    FROM products
+    WHERE exchange = %s AND (active OR NOT %s)
+    ORDER BY product_id
+"""
+
+_CANDLE_COLUMNS = SQL("""
+    SELECT c.product_id, c.granularity::text, extract(epoch FROM c.start)::bigint,
+           c.open, c.high, c.low, c.close, c.volume, c.trades, c.last_trade_id,
+           c.complete, c.coverage, c.revision, c.source,
+           (extract(epoch FROM c.updated_at) * 1000000)::bigint
+""")
+# One granularity a statement, so that the planner sees only its partitions.
+READ_NEWEST = (
+    SQL("""
+    WITH wanted AS (
+        SELECT unnest(%(product_ids)s::text[]) AS product_id
+        UNION
+        SELECT product_id FROM products WHERE exchange = %(exchange)s AND %(all_products)s
+    )
+""")
+    + _CANDLE_COLUMNS
+    + SQL("""
+    FROM wanted CROSS JOIN LATERAL (
+        SELECT * FROM candles
+        WHERE exchange = %(exchange)s AND product_id = wanted.product_id
+          AND granularity = %(granularity)s::candle_granularity
+        ORDER BY start DESC LIMIT 1
+    ) AS c
+    ORDER BY c.product_id
+""")
+)
+READ_RANGE = _CANDLE_COLUMNS + SQL("""
+    FROM candles AS c
+    WHERE c.exchange = %(exchange)s AND c.product_id = %(product_id)s
+      AND c.granularity = %(granularity)s::candle_granularity
+      AND c.start >= to_timestamp(%(start)s) AND c.start < to_timestamp(%(end)s)
+    ORDER BY c.start DESC LIMIT %(limit)s
+""")
+READ_SINCE = _CANDLE_COLUMNS + SQL("""
+    FROM candles AS c
+    WHERE c.exchange = %(exchange)s AND c.granularity = %(granularity)s::candle_granularity
+      AND c.start >= to_timestamp(%(start)s)
+      AND (%(product_ids)s::text[] IS NULL OR c.product_id = ANY (%(product_ids)s::text[]))
+    ORDER BY c.product_id, c.start
+""")
+
+SAVE_STATUS = """
+    INSERT INTO shard_status (
+        exchange, shard_index, shard_count, epoch, pid, host, started_at, seen_at, exchange_at,
+        clients, clients_connected, products, products_live, gaps_open, rows_written,
+        rows_pending, last_flush_ms
+    )
+    VALUES (%s, %s, %s, %s, %s, %s, %s, now(), %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (exchange, shard_index) DO UPDATE SET
+        shard_count = EXCLUDED.shard_count, epoch = EXCLUDED.epoch, pid = EXCLUDED.pid,
+        host = EXCLUDED.host, started_at = EXCLUDED.started_at, seen_at = EXCLUDED.seen_at,
+        exchange_at = EXCLUDED.exchange_at, clients = EXCLUDED.clients,
+        clients_connected = EXCLUDED.clients_connected, products = EXCLUDED.products,
+        products_live = EXCLUDED.products_live, gaps_open = EXCLUDED.gaps_open,
+        rows_written = EXCLUDED.rows_written, rows_pending = EXCLUDED.rows_pending,
+        last_flush_ms = EXCLUDED.last_flush_ms
+    WHERE shard_status.epoch <= EXCLUDED.epoch
+"""
+READ_STATUSES = """
+    SELECT shard_index, shard_count, epoch, pid, host, started_at, exchange_at, clients,
+           clients_connected, products, products_live, gaps_open, rows_written, rows_pending,
+           last_flush_ms, seen_at, extract(epoch FROM now() - seen_at)::float8
+    FROM shard_status WHERE exchange = %s ORDER BY shard_index
+"""
+
+SAVE_GAP = """
+    INSERT INTO trade_gaps (exchange, product_id, first_id, last_id, found_at)
+    VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (exchange, product_id, first_id) DO NOTHING
+"""
+SETTLE_GAP = """
+    UPDATE trade_gaps SET repaired_at = now(), how = %s
+    WHERE exchange = %s AND product_id = %s AND first_id = %s AND repaired_at IS NULL
+"""
+READ_OPEN_GAPS = """
+    SELECT product_id, first_id, last_id, found_at, repaired_at, how
+    FROM trade_gaps
+    WHERE exchange = %s AND repaired_at IS NULL
+      AND (%s::text[] IS NULL OR product_id = ANY (%s::text[]))
+    ORDER BY product_id, first_id
+"""

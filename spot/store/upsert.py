@@ -1,0 +1,130 @@
+"""Candles into their table: one by one, or many by COPY into a staging table and one upsert.
+
+Both obey the guard of `statements.py`, so a repeated or late write changes nothing. Missing native
+partitions are made on the way. Bounds: a row of a batch costs one line of COPY, and a batch is
+one transaction; split what is longer than `SPOT_FLUSH_ROWS` before calling.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import psycopg
+
+from spot.clock import unix_microseconds
+from spot.errors import FencedError
+from spot.models import Candle, CandleKey, Granularity
+from spot.store import statements
+from spot.store.lease import Lease, fence_key
+from spot.store.pool import Connection, errors_as_ours
+
+_GRANULARITIES = {granularity.value: granularity for granularity in Granularity}
+_Row = tuple[object, ...]
+
+
+async def upsert_candle(connection: Connection, exchange: str, candle: Candle) -> bool:
+    """Write one candle; return whether the table changed."""
+    async with errors_as_ours():
+        try:
+            cursor = await connection.execute(
+                statements.UPSERT_ROW, (exchange, *_stage_row(candle))
+            )
+        except psycopg.errors.CheckViolation as exc:
+            if not lacks_partition(exc):
+                raise
+            await make_partitions(connection, [candle])
+            cursor = await connection.execute(
+                statements.UPSERT_ROW, (exchange, *_stage_row(candle))
+            )
+        return await cursor.fetchone() is not None
+
+
+async def upsert_candles(
+    connection: Connection, exchange: str, candles: Iterable[Candle], *, lease: Lease | None = None
+) -> int:
+    """Write candles, the newest of each key, in one transaction; return how many rows changed.
+
+    The connection must come from `open_pool` or have been through `prepare_writer`. With a lease
+    the transaction fails (`FencedError`) unless the lease's epoch is still the newest.
+    """
+    newest = {candle.key: candle for candle in candles}
+    rows = [newest[key] for key in sorted(newest)]
+    async with errors_as_ours():
+        return len(await write_batch(connection, exchange, rows, lease))
+
+
+async def write_batch(
+    connection: Connection, exchange: str, candles: Sequence[Candle], lease: Lease | None
+) -> set[CandleKey]:
+    """Write `candles`, one per key; return the keys that changed. Errors are the driver's."""
+    if not candles:
+        return set()
+    try:
+        return await _write_once(connection, exchange, candles, lease)
+    except psycopg.errors.CheckViolation as exc:
+        if not lacks_partition(exc):
+            raise
+        await make_partitions(connection, candles)
+        return await _write_once(connection, exchange, candles, lease)
+
+
+async def _write_once(
+    connection: Connection, exchange: str, candles: Sequence[Candle], lease: Lease | None
+) -> set[CandleKey]:
+    async with connection.transaction(), connection.cursor() as cursor:
+        async with cursor.copy(statements.COPY_STAGE) as copy:
+            for candle in candles:
+                await copy.write_row(_stage_row(candle))
+        # After the COPY: a process stopped inside one must not make the next owner wait for it.
+        if lease is not None:
+            await _pass_fence(connection, lease)
+        await cursor.execute(statements.UPSERT_STAGE, (exchange,))
+        return {
+            CandleKey(product_id, _GRANULARITIES[granularity], start)
+            for product_id, granularity, start in await cursor.fetchall()
+        }
+
+
+async def _pass_fence(connection: Connection, lease: Lease) -> None:
+    """Hold the fence until the transaction ends, or raise FencedError."""
+    async with connection.pipeline():
+        await connection.execute(
+            statements.SHARE_FENCE, (fence_key(lease.exchange), lease.shard_index)
+        )
+        cursor = await connection.execute(
+            statements.READ_EPOCH, (lease.exchange, lease.shard_index)
+        )
+    row = await cursor.fetchone()
+    if row is None or row[0] != lease.epoch:
+        raise FencedError(lease.shard_index, lease.epoch)
+
+
+def lacks_partition(exc: psycopg.errors.CheckViolation) -> bool:
+    """Whether a row found no partition; a broken constraint of the table has a name."""
+    return exc.diag.constraint_name is None
+
+
+async def make_partitions(connection: Connection, candles: Iterable[Candle]) -> None:
+    """Make the native partitions these candles need, and only these."""
+    # One look per day is enough: no partition is narrower.
+    days = {(candle.granularity, Granularity.ONE_DAY.floor(candle.start)) for candle in candles}
+    for granularity, day in sorted(days):
+        await connection.execute(statements.ENSURE_PARTITION, (day, day, granularity.value))
+
+
+def _stage_row(candle: Candle) -> _Row:
+    return (
+        candle.product_id,
+        candle.granularity.value,
+        candle.start,
+        candle.open,
+        candle.high,
+        candle.low,
+        candle.close,
+        candle.volume,
+        candle.trades,
+        candle.last_trade_id,
+        candle.complete,
+        candle.coverage.value,
+        candle.revision,
+        candle.source.value,
+        unix_microseconds(candle.updated_at),
+    )

@@ -1,0 +1,206 @@
+"""The batch writer: what the aggregator changed, into the tables, then to the gateways.
+
+    collect ─► batch ─► COPY, fence, upsert, commit ─► NOTIFY (statements of their own)
+                 ▲               │ failed
+                 └── given back ─┘   then backoff; logged at first and at every n-th time
+
+`collect` is called right before each flush and never otherwise. There is never a second flush
+before the first ended, so batches grow by themselves while the database is slow. A flush whose
+outcome is unknown (cut, cancelled) is written again, which changes nothing if it had arrived, and
+its number is left out, so that every gateway sees a hole and reads again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+import psycopg
+
+from spot.backoff import Backoff
+from spot.clock import monotonic
+from spot.errors import StoreError
+from spot.models import Candle, CandleUpdate
+from spot.store import notification, statements
+from spot.store.batch import CandleBatch
+from spot.store.lease import Lease
+from spot.store.pool import Connection, Pool
+from spot.store.upsert import write_batch
+
+logger = logging.getLogger(__name__)
+
+# Keys that may wait while the database is away: all granularities of a thousand products, and
+# hours of completed minutes behind them, in about 200 MB.
+PENDING_ROWS = 200_000
+# One chunk's transaction, notifications included; the server's own limit per statement is lower.
+WRITE_SECONDS = 45.0
+RETRY_BASE_SECONDS = 0.1
+RETRY_CAP_SECONDS = 5.0
+_LOG_EVERY = 20
+
+# What may pass by itself: the server, the network, a full disk, a missing table in mid-migration.
+_RETRYABLE = (psycopg.Error, TimeoutError, OSError)
+
+
+class BatchWriter:
+    """Writes one shard's candles under its lease. `run` in a task, then `drain` after it ended."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        exchange: str,
+        lease: Lease,
+        collect: Callable[[], Iterable[CandleUpdate]],
+        flush_seconds: float,
+        max_rows: int,
+    ) -> None:
+        self._pool = pool
+        self._exchange = exchange
+        self._lease = lease
+        self._collect = collect
+        self._flush_seconds = flush_seconds
+        self._max_rows = max_rows
+        self._batch = CandleBatch(PENDING_ROWS)
+        self._flushing = asyncio.Lock()
+        self._flush_number = 0
+        self._failures_in_a_row = 0
+        self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
+        self.rows_written = 0
+        self.rows_rejected = 0  # refused by the table for what they hold: dropped, counted
+        self.flushes = 0
+        self.failures = 0
+        self.notifications_failed = 0
+        self.last_flush_ms: int | None = None
+
+    @property
+    def rows_pending(self) -> int:
+        """How many changed candles wait to be written."""
+        return len(self._batch)
+
+    @property
+    def rows_refused(self) -> int:
+        """How many candles found the batch full."""
+        return self._batch.refused + self._batch.refused_complete
+
+    @property
+    def pending_seconds(self) -> float:
+        """For how long the oldest of them has waited."""
+        return self._batch.oldest_age(monotonic())
+
+    async def run(self) -> None:
+        """Flush whenever due, for ever; FencedError ends it, trouble with the database does not."""
+        while True:
+            started = monotonic()
+            if await self._try_flush():
+                await asyncio.sleep(max(0.0, self._flush_seconds - (monotonic() - started)))
+            else:
+                await asyncio.sleep(self._backoff.next_delay())
+
+    async def flush(self) -> int:
+        """Write everything that changed; return how many rows did. StoreError: it all waits."""
+        try:
+            return await self._flush()
+        except _RETRYABLE as exc:
+            raise StoreError(f"flush failed: {' '.join(str(exc).split())}") from exc
+
+    async def drain(self, deadline_seconds: float) -> int:
+        """Write what is left, trying until the deadline; return how many rows could not be."""
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                while True:
+                    if await self._try_flush():
+                        break
+                    await asyncio.sleep(self._backoff.next_delay())
+        except TimeoutError:
+            logger.exception("unwritten candles at the end", extra={"rows": len(self._batch)})
+        return len(self._batch)
+
+    async def _try_flush(self) -> bool:
+        try:
+            await self._flush()
+        except _RETRYABLE as exc:
+            self._note_failure(exc)
+            return False
+        if self._failures_in_a_row:
+            logger.info("writing again", extra={"failures": self._failures_in_a_row})
+            self._failures_in_a_row = 0
+            self._backoff.reset()
+        return True
+
+    def _note_failure(self, exc: BaseException) -> None:
+        if self._failures_in_a_row % _LOG_EVERY == 0:
+            logger.warning(
+                "candles cannot be written: they wait",
+                extra={
+                    "error": " ".join(str(exc).split()) or type(exc).__name__,
+                    "rows": len(self._batch),
+                    "failures": self._failures_in_a_row + 1,
+                },
+            )
+        self._failures_in_a_row += 1
+        self.failures += 1
+
+    async def _flush(self) -> int:
+        async with self._flushing:
+            now = monotonic()
+            for update in self._collect():
+                self._batch.put(update.candle, now)
+            changed = 0
+            while len(self._batch):
+                self._lease.check()
+                changed += await self._write_chunk(self._batch.take(self._max_rows))
+            if changed:
+                self.flushes += 1
+                self.last_flush_ms = int((monotonic() - now) * 1000)
+            return changed
+
+    async def _write_chunk(self, candles: list[Candle]) -> int:
+        try:
+            async with asyncio.timeout(WRITE_SECONDS), self._pool.connection() as connection:
+                return await self._write_or_split(connection, candles)
+        except BaseException:
+            self._flush_number += 1
+            self._batch.give_back(candles, monotonic())
+            raise
+
+    async def _write_or_split(self, connection: Connection, candles: Sequence[Candle]) -> int:
+        """Write `candles`; halve them as long as one of them is what the table refuses."""
+        try:
+            changed = await write_batch(connection, self._exchange, candles, self._lease)
+        except (psycopg.DataError, psycopg.IntegrityError) as exc:
+            if len(candles) > 1:
+                middle = len(candles) // 2
+                first = await self._write_or_split(connection, candles[:middle])
+                return first + await self._write_or_split(connection, candles[middle:])
+            self._note_rejected(candles[0], exc)
+            return 0
+        if changed:
+            self.rows_written += len(changed)
+            await self._announce(connection, [c for c in candles if c.key in changed])
+        return len(changed)
+
+    def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
+        # One bad candle must not stop the shard: without this every later flush would fail too.
+        if self.rows_rejected % _LOG_EVERY == 0:
+            logger.error(
+                "a candle the table refuses was dropped",
+                extra={"candle": repr(candle), "error": str(exc)},
+            )
+        self.rows_rejected += 1
+
+    async def _announce(self, connection: Connection, candles: list[Candle]) -> None:
+        """Tell the gateways; a failure is theirs to see as a hole, the data is committed."""
+        self._flush_number += 1
+        try:
+            payloads = notification.pack(
+                candles,
+                exchange=self._exchange,
+                shard_index=self._lease.shard_index,
+                epoch=self._lease.epoch,
+                flush=self._flush_number,
+            )
+            for payload in payloads:
+                await connection.execute(statements.NOTIFY, (notification.CHANNEL, payload))
+        except (StoreError, psycopg.Error) as exc:
+            self.notifications_failed += 1
+            logger.warning("notification failed", extra={"error": str(exc)})
