@@ -20,7 +20,6 @@ from spot.clock import monotonic, utc_now
 from spot.coinbase import protocol
 from spot.coinbase.auth import Credentials
 from spot.coinbase.events import ErrorReceived, FeedEvent, FrameDropped, SequenceBroken
-from spot.coinbase.limiter import RateLimiter
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,6 +38,13 @@ _LOG_EVERY = 1_000
 _SAMPLE_CHARACTERS = 300
 
 _Socket = aiohttp.ClientWebSocketResponse[bool]
+
+
+class Gate(Protocol):
+    """Gives turns: a `RateLimiter`, or what spreads the turns of many processes."""
+
+    async def acquire(self, permits: int = 1) -> None:
+        """Wait for `permits` that may be used together now."""
 
 
 class FeedSink(Protocol):
@@ -80,8 +86,8 @@ class FeedClient:
         sink: FeedSink,
         name: str,
         connect_delay_seconds: float = 0.0,
-        connect_gate: RateLimiter | None = None,
-        message_gate: RateLimiter | None = None,
+        connect_gate: Gate | None = None,
+        message_gate: Gate | None = None,
         credentials: Credentials | None = None,
         settings: ClientSettings | None = None,
     ) -> None:

@@ -1,5 +1,6 @@
 """From strings to exact values: what is taken, what is refused, and nothing guessed."""
 
+import contextlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -29,8 +30,7 @@ SENT_AT = datetime(2026, 9, 30, 2, 40, tzinfo=UTC)
     ],
 )
 def test_number_is_exact(text: str, value: str) -> None:
-    assert str(parse.number(text)) == value or parse.number(text) == Decimal(value)
-    assert "E" not in str(parse.number(text)) or Decimal(value) < 1
+    assert format(parse.number(text), "f") == value
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,8 @@ def test_instant_that_is_none_is_refused(text: str) -> None:
 
 @given(st.text())
 def test_instant_raises_only_ours(text: str) -> None:
-    try:
+    with contextlib.suppress(FrameError):
         assert parse.instant(text).tzinfo is UTC
-    except FrameError:
-        pass
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.0", "1" * 19, "٣", "1_0", "x"])
