@@ -4,4 +4,6 @@ pytest_plugins = [
     "tests.fixtures.coinbase",
     "tests.fixtures.markers",
     "tests.fixtures.postgres",
+    "tests.fixtures.proxy",
+    "tests.fixtures.store",
 ]

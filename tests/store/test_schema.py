@@ -1,6 +1,5 @@
 """The migrations: up, down and up again, in both storages; what a program checks at its start."""
 
-
 from spot.store import schema
 
 

@@ -1,0 +1,142 @@
+"""What waits to be written: newest per key, bounded, nothing lost by a failed write."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot.models import Candle, Granularity
+from spot.store.batch import CandleBatch, outranks
+from tests.fixtures.store import START, make_candle
+
+
+@st.composite
+def candle_states(draw: st.DrawFn) -> Candle:
+    """States of three minutes of two products, with every kind of rank."""
+    return make_candle(
+        product_id=draw(st.sampled_from(["BTC-USD", "ETH-USD"])),
+        start=START + 60 * draw(st.integers(0, 2)),
+        volume=Decimal(draw(st.integers(0, 5))),
+        at=draw(st.integers(0, 3)),
+        revision=draw(st.integers(0, 2)),
+        complete=draw(st.booleans()),
+    )
+
+
+def test_newest_state_per_key_is_what_waits() -> None:
+    batch = CandleBatch(10)
+    for trades in (1, 2, 3):
+        batch.put(make_candle(trades=trades, at=trades))
+    assert batch.take(10) == [make_candle(trades=3, at=3)]
+    assert len(batch) == 0
+
+
+def test_older_news_never_replaces_newer() -> None:
+    batch = CandleBatch(10)
+    batch.put(make_candle(trades=2, at=2))
+    batch.put(make_candle(trades=1, at=1))
+    assert batch.take(10) == [make_candle(trades=2, at=2)]
+
+
+def test_in_progress_state_never_replaces_the_complete_one() -> None:
+    batch = CandleBatch(10)
+    done = make_candle(complete=True, at=60)
+    batch.put(done)
+    batch.put(make_candle(at=61))
+    assert batch.take(10) == [done]
+
+
+def test_take_is_sorted_by_key_and_limited() -> None:
+    batch = CandleBatch(10)
+    for start in (START + 120, START, START + 60):
+        for product_id in ("ETH-USD", "BTC-USD"):
+            batch.put(make_candle(product_id=product_id, start=start))
+    first = batch.take(4)
+    assert [(c.product_id, c.start - START) for c in first] == [
+        ("BTC-USD", 0),
+        ("BTC-USD", 60),
+        ("BTC-USD", 120),
+        ("ETH-USD", 0),
+    ]
+    assert [c.start - START for c in batch.take(4)] == [60, 120]
+
+
+def test_given_back_candles_wait_again_unless_newer_news_came() -> None:
+    batch = CandleBatch(10)
+    old, other = make_candle(trades=1, at=1), make_candle(start=START + 60)
+    batch.put(old)
+    batch.put(other)
+    taken = batch.take(10)
+    newer = make_candle(trades=2, at=2)
+    batch.put(newer)
+    batch.give_back(taken)
+    assert batch.take(10) == [newer, other]
+
+
+def test_full_batch_refuses_in_progress_and_counts_it() -> None:
+    batch = CandleBatch(1)
+    assert batch.put(make_candle())
+    assert not batch.put(make_candle(start=START + 60))
+    assert batch.put(make_candle(trades=113))  # the same key needs no room
+    assert (len(batch), batch.refused, batch.refused_complete) == (1, 1, 0)
+
+
+def test_complete_candle_takes_the_place_of_one_in_progress() -> None:
+    batch = CandleBatch(1)
+    batch.put(make_candle())
+    done = make_candle(start=START + 60, complete=True)
+    assert batch.put(done)
+    assert batch.take(10) == [done]
+    assert batch.refused == 1
+
+
+def test_batch_full_of_complete_candles_refuses_and_counts_another() -> None:
+    batch = CandleBatch(1)
+    batch.put(make_candle(complete=True))
+    assert not batch.put(make_candle(start=START + 60, complete=True))
+    assert (batch.refused, batch.refused_complete) == (0, 1)
+
+
+def test_age_is_that_of_the_first_unwritten_news_of_a_key() -> None:
+    batch = CandleBatch(10)
+    assert batch.oldest_age(5.0) == 0.0
+    batch.put(make_candle(), now=1.0)
+    batch.put(make_candle(trades=113), now=4.0)
+    batch.put(make_candle(start=START + 60), now=3.0)
+    assert batch.oldest_age(5.0) == 4.0
+    batch.take(1)
+    assert batch.oldest_age(5.0) == 2.0
+
+
+def test_coarser_candles_are_other_keys() -> None:
+    batch = CandleBatch(10)
+    batch.put(make_candle())
+    batch.put(make_candle(granularity=Granularity.FIVE_MINUTE))
+    assert len(batch) == 2
+
+
+@given(st.lists(candle_states(), max_size=30), st.data())
+def test_failed_writes_lose_nothing(states: list[Candle], data: st.DataObject) -> None:
+    """Whatever is taken and given back in between, the same remains as without."""
+    batch = CandleBatch(100)
+    expected: dict[object, Candle] = {}
+    for state in states:
+        batch.put(state)
+        known = expected.get(state.key)
+        if known is None or outranks(state, known):
+            expected[state.key] = state
+        if data.draw(st.booleans()):
+            batch.give_back(batch.take(data.draw(st.integers(1, 3))))
+    assert {c.key: c for c in batch.take(100)} == expected
+
+
+@given(candle_states(), candle_states())
+def test_of_two_states_one_may_replace_the_other(one: Candle, other: Candle) -> None:
+    other = msgspec.structs.replace(other, product_id=one.product_id, start=one.start)
+    is_locked = one.complete != other.complete
+    assert outranks(one, other) or outranks(other, one) or is_locked
+    later = msgspec.structs.replace(one, updated_at=one.updated_at + timedelta(microseconds=1))
+    assert outranks(later, one)
+    assert not outranks(one, later)
