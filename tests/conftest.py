@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.coinbase",
+    "tests.fixtures.exchange",
     "tests.fixtures.markers",
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
