@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from spot.clock import monotonic
 from spot.errors import StoreError
@@ -16,9 +17,6 @@ from spot.gateway.answers import ApiError, error_answer
 from spot.gateway.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 STREAM = web.RequestKey("stream", Subscriber)
 # Datastar sends its own two and asks first because of them.
@@ -30,7 +28,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline';"
+        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self';"
         " img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
     ),
 }

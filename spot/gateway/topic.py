@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from spot.gateway.conflation import Change, Pending, StreamKey
-from spot.gateway.events import DATASTAR_RETRY_MS, patch_elements, retry_only
+from spot.gateway.events import DATASTAR_RETRY_MS, patch_elements
 from spot.models import Granularity
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def render(
         # A program that keeps candles by their start needs no repeat of a finished one.
         events = [c.event() for c in changes if not (c.is_repeat and c.candle.complete)]
         if events and retry_ms != DATASTAR_RETRY_MS:
-            events.insert(0, retry_only(retry_ms))
+            events.insert(0, b"retry: %d\n" % retry_ms)  # a field of the first event
         return b"".join(events)
     return b"".join(
         patch_elements(

@@ -1,0 +1,28 @@
+"""`spot gateway`: the web server with the page, the API and the streams."""
+
+import argparse
+import dataclasses
+import os
+
+from spot import logs
+from spot.gateway.server import run_gateway
+from spot.settings import Settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments; everything else comes from the environment."""
+    parser.add_argument("--port", type=int, help="port to listen on (default: PORT, else 8080)")
+    parser.epilog = (
+        "Settings: DATABASE_URL, PORT, SPOT_TICK_MS, SPOT_CORS_ORIGINS, SPOT_MAX_STREAMS,"
+        " SPOT_SIMULATED, SPOT_LOG_LEVEL."
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    settings = Settings.load(os.environ)
+    if args.port is not None:
+        settings = dataclasses.replace(settings, port=args.port)
+    logs.set_up(settings.log_level, program="gateway")
+    run_gateway(settings)
+    return 0

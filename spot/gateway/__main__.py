@@ -1,0 +1,29 @@
+"""`python -m spot.gateway`: the gateway, configured by its environment."""
+
+import os
+import sys
+
+from spot import logs
+from spot.errors import SettingsError, SpotError
+from spot.gateway.server import run_gateway
+from spot.settings import Settings
+
+
+def main() -> int:
+    """Run until a signal; return the exit code: 0 stopped, 1 failed, 2 wrong settings."""
+    try:
+        settings = Settings.load(os.environ)
+        logs.set_up(settings.log_level, program="gateway")
+        run_gateway(settings)
+    except SettingsError as exc:
+        for problem in exc.problems:
+            sys.stderr.write(f"spot gateway: {problem}\n")
+        return 2
+    except SpotError as exc:
+        sys.stderr.write(f"spot gateway: {exc}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

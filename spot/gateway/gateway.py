@@ -1,0 +1,179 @@
+"""The gateway as one object: what the handlers share, and the tasks that keep it going.
+
+`run` follows the database, beats the tick, sends the heartbeats and watches the fleet's own rows,
+until it is cancelled. The HTTP side only ever reads from here and joins streams to the hub.
+"""
+
+import asyncio
+import dataclasses
+import logging
+from datetime import datetime
+
+import msgspec
+from aiohttp import web
+
+from spot.clock import monotonic, unix_text, utc_now
+from spot.errors import StoreError
+from spot.gateway import health
+from spot.gateway.catalog import Catalog
+from spot.gateway.events import json_event, patch_signals
+from spot.gateway.hub import Hub
+from spot.gateway.tail import Tail
+from spot.gateway.topic import StreamFormat
+from spot.settings import Settings
+from spot.store.listener import CandleListener
+from spot.store.pool import Pool
+from spot.store.status import ShardStatus, read_statuses
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 2.0  # shards report about as often
+WATCH_TIMEOUT_SECONDS = 5.0
+CATALOG_SECONDS = 30.0  # listings are days apart, and an unknown name refreshes at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often things happen; tests hurry."""
+
+    heartbeat_seconds: float = 5.0  # three missed ones make a page start its stream anew
+    # Below the hour at which Cloud Run cuts every request, and jittered by the stream.
+    lifetime_seconds: float = 50 * 60.0
+    drain_seconds: float = 4.0  # of the 10 s between SIGTERM and SIGKILL
+    lag_deadline_seconds: float = 20.0
+    reread_seconds: float = 60.0
+
+
+class Gateway:
+    """Everything behind the HTTP server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        listener: CandleListener,
+        *,
+        epoch: str,
+        pace: Pace,
+    ) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.pace = pace
+        self.epoch = epoch
+        self.hub = Hub(epoch, lag_deadline_seconds=pace.lag_deadline_seconds)
+        self.catalog = Catalog(pool, settings.exchange)
+        self.tail = Tail(
+            pool, listener, settings.exchange, self.hub, reread_seconds=pace.reread_seconds
+        )
+        self.is_draining = False
+        self._listener = listener
+        self._statuses: list[ShardStatus] = []
+        self._statuses_read_at = monotonic()
+        self._is_database_connected = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the newest state is known and followed."""
+        return self.tail.is_loaded and self._listener.is_connected
+
+    async def run(self) -> None:
+        """Keep everything going until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.tail.run(), name="tail")
+            group.create_task(self._tick(), name="tick")
+            group.create_task(self._beat(), name="heartbeat")
+            group.create_task(self._watch(), name="watch")
+
+    async def drain(self) -> None:
+        """Send every stream away, spread over the time there is."""
+        self.is_draining = True
+        await self.hub.close_all("shutdown", self.pace.drain_seconds)
+
+    def report(self) -> health.Health:
+        """Return how everything is."""
+        now = utc_now()
+        shards = self._shards(now)
+        exchange_at = self._exchange_at()
+        return health.Health(
+            status=health.overall(shards, is_connected=self._is_connected()),
+            exchange=self.settings.exchange,
+            simulated=self.settings.is_simulated,
+            draining=self.is_draining,
+            database=health.ConnectionHealth(self._is_database_connected),
+            listener=health.ConnectionHealth(self._listener.is_connected),
+            freshness=health.Freshness(
+                exchange_at=health.optional_text(exchange_at),
+                candle_at=health.optional_text(self.tail.newest_at),
+                lag_seconds=health.seconds_since(exchange_at, now),
+            ),
+            shards=shards,
+            streams=health.StreamsHealth(self.hub.streams, self.hub.lagging),
+        )
+
+    def heartbeat(self, stream_format: StreamFormat) -> bytes:
+        """Return the event that tells a stream how fresh all of it is."""
+        now = utc_now()
+        exchange_at = self._exchange_at()
+        lag = health.seconds_since(exchange_at, now)
+        shards = self._shards(now)
+        pulse = health.Pulse(
+            now=unix_text(now),
+            exchange=health.optional_text(exchange_at),
+            lag=None if lag is None else f"{lag:.3f}",
+            status=health.overall(shards, is_connected=self._is_connected()),
+        )
+        text = msgspec.json.encode(pulse).decode()
+        if stream_format is StreamFormat.JSON:
+            return json_event("heartbeat", text)
+        # The underscore keeps the signal out of what the page sends back with every request.
+        return patch_signals(f'{{"_spot":{text}}}')
+
+    def _shards(self, now: datetime) -> list[health.ShardHealth]:
+        read_seconds_ago = monotonic() - self._statuses_read_at
+        return health.shards_health(self._statuses, now, read_seconds_ago)
+
+    def _is_connected(self) -> bool:
+        return self._is_database_connected and self.is_ready
+
+    def _exchange_at(self) -> datetime | None:
+        _, rows = health.current_shards(self._statuses)
+        return health.newest(self.tail.newest_at, *(row.exchange_at for row in rows))
+
+    async def _tick(self) -> None:
+        seconds = self.settings.tick_ms / 1000
+        due_at = monotonic()
+        while True:
+            await self.hub.tick()
+            # On a grid, so that a slow tick does not delay all that follow; never twice at once.
+            due_at = max(due_at + seconds, monotonic())
+            await asyncio.sleep(due_at - monotonic())
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self.pace.heartbeat_seconds)
+            await self.hub.broadcast(self.heartbeat)
+
+    async def _watch(self) -> None:
+        """Read the shards' rows and, less often, the products."""
+        catalog_due_at = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_TIMEOUT_SECONDS):
+                    self._statuses = await read_statuses(self.pool, self.settings.exchange)
+                    self._statuses_read_at = monotonic()
+                    if monotonic() >= catalog_due_at or not self.catalog.products:
+                        await self.catalog.refresh()
+                        catalog_due_at = monotonic() + CATALOG_SECONDS
+                self._set_connected(is_connected=True)
+            except (StoreError, TimeoutError) as exc:
+                self._set_connected(is_connected=False, reason=type(exc).__name__)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _set_connected(self, *, is_connected: bool, reason: str = "") -> None:
+        if is_connected != self._is_database_connected:
+            level = logging.INFO if is_connected else logging.ERROR
+            logger.log(level, "database", extra={"connected": is_connected, "reason": reason})
+        self._is_database_connected = is_connected
+
+
+GATEWAY = web.AppKey("gateway", Gateway)

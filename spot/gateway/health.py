@@ -1,0 +1,159 @@
+"""Whether what the gateway serves is fresh, and what is in the way if it is not.
+
+Pure arithmetic: the shards' own rows, the hub's newest candle and the state of two connections go
+in, a `Health` comes out. Fresh means that every shard of the fleet was seen lately and has heard
+from the exchange lately; one shard that is behind makes the whole answer not fresh, because some
+products of some page are.
+"""
+
+import enum
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from spot.clock import unix_text
+from spot.store.status import ShardStatus
+
+# Exchange heartbeats come every second and shards report every few: three missed reports.
+STALE_SECONDS = 15.0
+
+
+class Condition(enum.StrEnum):
+    """How well the gateway, or one shard, does its work."""
+
+    OK = "ok"
+    DEGRADED = "degraded"  # some products are behind
+    DOWN = "down"  # nothing is known to be fresh
+
+
+class ConnectionHealth(msgspec.Struct, frozen=True):
+    """One of the gateway's own connections."""
+
+    connected: bool
+
+
+class ShardHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard of the fleet."""
+
+    shard: int
+    status: Condition
+    seen_seconds_ago: float | None
+    lag_seconds: float | None
+    clients: int
+    clients_connected: int
+    products: int
+    products_live: int
+    gaps_open: int
+
+
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """How old the newest of everything is."""
+
+    exchange_at: str | None
+    candle_at: str | None
+    lag_seconds: float | None
+    limit_seconds: float = STALE_SECONDS
+
+
+class StreamsHealth(msgspec.Struct, frozen=True):
+    """The streams that are open now."""
+
+    open: int
+    lagging: int
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of /health."""
+
+    status: Condition
+    exchange: str
+    simulated: bool
+    draining: bool
+    database: ConnectionHealth
+    listener: ConnectionHealth
+    freshness: Freshness
+    shards: list[ShardHealth]
+    streams: StreamsHealth
+
+
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """What every stream is told every few seconds; times in UNIX seconds, as exact strings."""
+
+    now: str
+    exchange: str | None
+    lag: str | None
+    status: Condition
+
+
+def current_shards(statuses: Sequence[ShardStatus]) -> tuple[int, list[ShardStatus]]:
+    """Return how many shards the fleet has, and the rows that are of this fleet.
+
+    After a change of SHARD_COUNT the rows of former shards stay behind; the latest row tells.
+    """
+    if not statuses:
+        return 0, []
+    count = min(statuses, key=_age_seconds).shard_count
+    return count, [status for status in statuses if status.shard_index < count]
+
+
+def shards_health(
+    statuses: Sequence[ShardStatus], now: datetime, read_seconds_ago: float
+) -> list[ShardHealth]:
+    """Judge every shard the fleet should have, from rows read so long ago."""
+    count, rows = current_shards(statuses)
+    by_index = {row.shard_index: row for row in rows}
+    return [
+        _shard_health(index, by_index.get(index), now, read_seconds_ago) for index in range(count)
+    ]
+
+
+def _age_seconds(status: ShardStatus) -> float:
+    return float("inf") if status.age_seconds is None else status.age_seconds
+
+
+def _shard_health(
+    index: int, row: ShardStatus | None, now: datetime, read_seconds_ago: float
+) -> ShardHealth:
+    if row is None:
+        return ShardHealth(
+            shard=index, status=Condition.DOWN, seen_seconds_ago=None, lag_seconds=None,
+            clients=0, clients_connected=0, products=0, products_live=0, gaps_open=0,
+        )  # fmt: skip
+    # The database tells the age of a row by its own clock; ours only adds what passed since.
+    seen = round(_age_seconds(row) + read_seconds_ago, 3)
+    lag = seconds_since(row.exchange_at, now)
+    if lag is None or max(seen, lag) > STALE_SECONDS:
+        status = Condition.DOWN
+    elif row.clients_connected < row.clients or row.products_live < row.products:
+        status = Condition.DEGRADED
+    else:
+        status = Condition.OK
+    return ShardHealth(
+        shard=index, status=status, seen_seconds_ago=seen, lag_seconds=lag,
+        clients=row.clients, clients_connected=row.clients_connected,
+        products=row.products, products_live=row.products_live, gaps_open=row.gaps_open,
+    )  # fmt: skip
+
+
+def overall(shards: Sequence[ShardHealth], *, is_connected: bool) -> Condition:
+    """Judge the whole: down unless some shard is fresh, ok only if none is down."""
+    down = sum(shard.status is Condition.DOWN for shard in shards)
+    if not is_connected or down == len(shards):
+        return Condition.DOWN
+    return Condition.DEGRADED if down else Condition.OK
+
+
+def newest(*instants: datetime | None) -> datetime | None:
+    """Return the latest of those that are known."""
+    return max((at for at in instants if at is not None), default=None)
+
+
+def seconds_since(at: datetime | None, now: datetime) -> float | None:
+    """Return how long ago `at` was; never negative, since clocks differ a little."""
+    return None if at is None else max(0.0, round((now - at).total_seconds(), 3))
+
+
+def optional_text(at: datetime | None) -> str | None:
+    """Return the instant as UNIX seconds with milliseconds."""
+    return None if at is None else unix_text(at)

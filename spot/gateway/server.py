@@ -1,0 +1,115 @@
+"""The gateway as a program: listening socket, signals, and leaving within eight seconds.
+
+Order at the end: stop accepting, send every stream away (jittered, aborted), stop following the
+database, close the pool. A second signal during that time changes nothing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import uvloop
+from aiohttp import web
+
+from spot.errors import LocalError
+from spot.gateway.app import make_app
+from spot.gateway.gateway import Gateway, Pace
+from spot.settings import Settings
+from spot.store.listener import CandleListener
+from spot.store.pool import connect, open_pool
+from spot.store.schema import check_schema
+
+logger = logging.getLogger(__name__)
+
+# A reconnect storm of thousands of pages arrives within a second.
+BACKLOG = 4096
+# How much the kernel takes for a client that does not read: 16 KiB unsent instead of megabytes,
+# so that a stalled client is noticed after seconds and not hours.
+NOTSENT_LOWAT_BYTES = 16 * 1024
+# A peer that acknowledges nothing for this long is gone (its network was cut, say).
+USER_TIMEOUT_MS = 30_000
+# Ordinary requests get this long to finish when the program ends.
+REQUEST_GRACE_SECONDS = 1.5
+POOL_MAX_SIZE = 4
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket whose connections show early when their peer does not read."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit these. Not every system has them.
+        with contextlib.suppress(AttributeError, OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+        with contextlib.suppress(AttributeError, OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as exc:
+        listener.close()
+        raise LocalError(f"port {port} of {host}: {exc.strerror or exc}") from exc
+    return listener
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    settings: Settings,
+    *,
+    host: str = "0.0.0.0",  # noqa: S104 - a server is to be reached
+    pace: Pace | None = None,
+) -> AsyncIterator[tuple[Gateway, str]]:
+    """Serve until the block ends; yield the gateway and its URL."""
+    database_url = settings.database_url or ""
+    async with connect(database_url, application_name="spot-gateway-check") as connection:
+        await check_schema(connection)
+    listener = CandleListener(database_url)
+    async with open_pool(
+        database_url, application_name="spot-gateway", max_size=POOL_MAX_SIZE, is_read_only=True
+    ) as pool:
+        gateway = Gateway(settings, pool, listener, epoch=secrets.token_hex(4), pace=pace or Pace())
+        runner = web.AppRunner(
+            make_app(gateway),
+            handle_signals=False,
+            handler_cancellation=True,  # the only way a stream learns that its client left
+            access_log=None,
+            shutdown_timeout=REQUEST_GRACE_SECONDS,
+        )
+        await runner.setup()
+        try:
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(gateway.run(), name="gateway")
+                sock = listening_socket(host, settings.port)
+                site = web.SockSite(runner, sock)
+                await site.start()
+                port = sock.getsockname()[1]
+                logger.info("gateway listens", extra={"host": host, "port": port})
+                try:
+                    yield gateway, f"http://127.0.0.1:{port}"
+                finally:
+                    await site.stop()
+                    await gateway.drain()
+                    following.cancel()
+        finally:
+            await runner.cleanup()
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serve(settings):
+        await stop.wait()
+        logger.info("gateway stops")
+
+
+def run_gateway(settings: Settings) -> None:
+    """Run the gateway to its end, on a loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(settings))
