@@ -7,4 +7,6 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.proxy",
     "tests.fixtures.store",
+    # After the store, whose module it imports.
+    "tests.fixtures.gateway",
 ]
