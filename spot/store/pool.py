@@ -24,6 +24,9 @@ Pool = AsyncConnectionPool[Connection]
 CONNECT_SECONDS = 10
 # How long a caller waits for a free connection, and a program for its first one.
 CHECKOUT_SECONDS = 10.0
+# The pool's own retries stop after this, and the next caller's request begins new ones: its delays
+# double without a cap, and after an outage nobody may wait for a long one to pass.
+RECONNECT_SECONDS = 2.0
 # No statement of ours takes longer unless the database is in trouble.
 STATEMENT_SECONDS = 30
 # A process stopped between two statements gives up its locks after this.
@@ -88,6 +91,7 @@ async def open_pool(
         max_size=max_size,
         open=False,
         timeout=CHECKOUT_SECONDS,
+        reconnect_timeout=RECONNECT_SECONDS,
         name=application_name,
         configure=_prepare_reader if is_read_only else prepare_writer,
         # Without it the first users after a restart of the server would get dead connections.

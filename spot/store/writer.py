@@ -33,8 +33,10 @@ logger = logging.getLogger(__name__)
 PENDING_ROWS = 200_000
 # One chunk's transaction, notifications included; the server's own limit per statement is lower.
 WRITE_SECONDS = 45.0
+# Short, because every attempt at a connection begins with a request for one.
+CHECKOUT_SECONDS = 2.0
 RETRY_BASE_SECONDS = 0.1
-RETRY_CAP_SECONDS = 5.0
+RETRY_CAP_SECONDS = 2.0
 _LOG_EVERY = 20
 
 # What may pass by itself: the server, the network, a full disk, a missing table in mid-migration.
@@ -63,6 +65,7 @@ class BatchWriter:
         self._batch = CandleBatch(PENDING_ROWS)
         self._flushing = asyncio.Lock()
         self._flush_number = 0
+        self._in_flight = 0
         self._failures_in_a_row = 0
         self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self.rows_written = 0
@@ -74,8 +77,8 @@ class BatchWriter:
 
     @property
     def rows_pending(self) -> int:
-        """How many changed candles wait to be written."""
-        return len(self._batch)
+        """How many changed candles are not known to be written, those on their way included."""
+        return len(self._batch) + self._in_flight
 
     @property
     def rows_refused(self) -> int:
@@ -155,13 +158,19 @@ class BatchWriter:
             return changed
 
     async def _write_chunk(self, candles: list[Candle]) -> int:
+        self._in_flight = len(candles)
         try:
-            async with asyncio.timeout(WRITE_SECONDS), self._pool.connection() as connection:
+            async with (
+                asyncio.timeout(WRITE_SECONDS),
+                self._pool.connection(CHECKOUT_SECONDS) as connection,
+            ):
                 return await self._write_or_split(connection, candles)
         except BaseException:
             self._flush_number += 1
             self._batch.give_back(candles, monotonic())
             raise
+        finally:
+            self._in_flight = 0
 
     async def _write_or_split(self, connection: Connection, candles: Sequence[Candle]) -> int:
         """Write `candles`; halve them as long as one of them is what the table refuses."""
