@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from shards.signals import SignalQueue, signal_queue
@@ -138,16 +139,19 @@ class Stack:
         }
 
     def _await_candles(self, signals: SignalQueue) -> None:
+        health: dict[str, Any] = {}
+
         def has_candles() -> bool:
-            status, body = get(self._plan.port, "/health")
-            return status == 200 and json.loads(body) is not None
+            health.update(json.loads(get(self._plan.port, "/health")[1]))
+            return bool(health["freshness"]["candle_at"]) and _live_products(health) > 0
 
         try:
             self._until(has_candles, "candles", signals, _CANDLES_SECONDS)
-            self._terminal.part("candles", "flowing")
         except TimeoutError:
             # Not fatal: the exchange may be away, and the fleet will go on trying.
             self._terminal.problem("candles", f"none after {_CANDLES_SECONDS:.0f} s, still trying")
+        else:
+            self._terminal.part("candles", f"flowing, {_live_products(health)} products so far")
 
     def _launch(self, name: str, command: list[str], environ: Mapping[str, str]) -> None:
         self._parts.append(Part.start(name, command, environ, self._logs))
@@ -179,7 +183,7 @@ class Stack:
     ) -> None:
         deadline = monotonic() + seconds
         while True:
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError):
                 if is_true():
                     return
             if monotonic() > deadline:
@@ -242,6 +246,10 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def _live_products(health: dict[str, Any]) -> int:
+    return sum(int(shard["products_live"]) for shard in health["shards"])
 
 
 def _spot(*arguments: str) -> list[str]:

@@ -1,0 +1,118 @@
+"""One shard process: its event loop, its signals, its heartbeat, and how it ends.
+
+    run_shard ─► event loop ─► Shard.run ─► exit code
+                   │ SIGTERM: stop    SIGHUP: read the products again
+                   └ every second: a beat, from the loop itself
+
+The database may be away when it starts: then it waits, beating. What would fail the same way for
+ever ends it with `CANNOT_START` and one line of reason.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Iterator
+
+import uvloop
+
+from shards.catalogue import StartError
+from shards.exit_codes import ExitCode
+from shards.heartbeat import BEAT_SECONDS, Heartbeat
+from shards.shard import Shard
+from spot import logs
+from spot.backoff import Backoff
+from spot.errors import CredentialError, FencedError, SchemaError, StoreError
+from spot.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# The supervisor kills after 6.5 s; this is for a shard whose supervisor is gone and cannot.
+_LAST_SECONDS = 7.5
+_RETRY_BASE_SECONDS = 0.5
+_RETRY_CAP_SECONDS = 10.0
+
+
+def run_shard(settings: Settings, shard_index: int, heartbeat: Heartbeat) -> int:
+    """Run the shard in this process until SIGTERM; return its exit code."""
+    logs.set_up(settings.log_level, program=f"shard-{shard_index}")
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, unwrapped():
+            runner.run(WorkerProcess(settings, shard_index, heartbeat).run())
+    except FencedError as exc:
+        heartbeat.tell(str(exc))
+        return ExitCode.FENCED
+    except (SchemaError, StartError, CredentialError) as exc:
+        heartbeat.tell(str(exc))
+        return ExitCode.CANNOT_START
+    return ExitCode.STOPPED
+
+
+@contextlib.contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise the first error of a task group as itself; the group stays attached as its cause."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group
+
+
+class WorkerProcess:
+    """The life of the process around its shard."""
+
+    def __init__(self, settings: Settings, shard_index: int, heartbeat: Heartbeat) -> None:
+        self._settings = settings
+        self._shard = Shard(settings, shard_index)
+        self._heartbeat = heartbeat
+        self._working: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._shard.reread)
+        async with asyncio.TaskGroup() as tasks:
+            beating = tasks.create_task(self._beat(), name="heartbeat")
+            self._working = tasks.create_task(self._work(), name="shard")
+            self._working.add_done_callback(lambda _: beating.cancel())
+
+    async def _work(self) -> None:
+        """Run the shard; begin again as often as the database goes away before it runs."""
+        backoff = Backoff(_RETRY_BASE_SECONDS, _RETRY_CAP_SECONDS)
+        while True:
+            try:
+                with unwrapped():
+                    await self._shard.run()
+            except (FencedError, SchemaError):
+                raise
+            except StoreError as exc:
+                delay = backoff.next_delay()
+                # The first failure is news, the ones after it only with the count of attempts.
+                level = logging.WARNING if backoff.attempts % 10 == 1 else logging.DEBUG
+                fields = {"error": str(exc), "attempts": backoff.attempts}
+                logger.log(level, "the database cannot be used, trying again", extra=fields)
+                await asyncio.sleep(delay)
+            else:
+                return
+
+    async def _beat(self) -> None:
+        while True:
+            if not self._heartbeat.beat():
+                break
+            await asyncio.sleep(BEAT_SECONDS)
+        logger.error("the supervisor is gone: stopping")
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._is_stopping:
+            return  # told by its process group as well as by the supervisor: once is enough
+        self._is_stopping = True
+        # The default action of SIGALRM ends the process, whatever the loop is doing.
+        signal.setitimer(signal.ITIMER_REAL, _LAST_SECONDS)
+        self._shard.stop()
+        if self._working is not None and not self._shard.is_feeding:
+            self._working.cancel()  # it waits for the database or the lease: nothing to flush
