@@ -114,6 +114,11 @@ class FeedClient:
         self._lost_at: float | None = None
 
     @property
+    def attempts(self) -> int:
+        """How often it lost or missed a connection since it was last proven healthy."""
+        return self._backoff.attempts
+
+    @property
     def live_products(self) -> frozenset[str]:
         """The products whose trades this connection has shown to arrive."""
         return self._protocol.live_products if self._protocol else frozenset()
@@ -131,6 +136,7 @@ class FeedClient:
         async with aiohttp.ClientSession() as session:
             while True:
                 reason = await self._connect_and_serve(session)
+                _raise_lost_cancellation()
                 delay_seconds = self._backoff.next_delay()
                 self._log_lost(reason, delay_seconds)
                 await asyncio.sleep(delay_seconds)
@@ -286,6 +292,17 @@ class FeedClient:
             seconds = round(monotonic() - self._lost_at, 1)
             self._lost_at = None
             logger.info("feed recovered", extra={"client": self.name, "after_seconds": seconds})
+
+
+def _raise_lost_cancellation() -> None:
+    """Stop if told to in the very moment the connection ended.
+
+    A TaskGroup whose child failed raises that failure and forgets a cancellation which arrived
+    meanwhile (before Python 3.13); without this the client would live on and its owner wait.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _ending(kind: aiohttp.WSMsgType, error: object, close_code: int | None) -> str:
