@@ -193,3 +193,21 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     def is_active(self) -> bool:
         """Whether it trades and has a book of its own, so that it has candles of its own."""
         return self.status == "online" and not self.is_disabled and self.alias is None
+
+
+class TradeGap(msgspec.Struct, frozen=True, kw_only=True):
+    """Trades `first_id` to `last_id` of a product are missing, between two that are known.
+
+    `after_at` and `before_at` are the times of those two: what is missing happened in between.
+    `after_at` is None where nothing earlier is known, at the very beginning. `how` says what
+    mended it, or None while it is open.
+    """
+
+    product_id: str
+    first_id: int
+    last_id: int
+    after_at: datetime | None
+    before_at: datetime
+    found_at: datetime
+    repaired_at: datetime | None = None
+    how: str | None = None

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from spot.aggregate.evidence import MICRO
-from spot.aggregate.product import ProductCandles
-from spot.aggregate.trades import Hole
-from spot.clock import EPOCH, unix_microseconds
-from spot.models import Candle, CandleUpdate, Trade
+from spot.aggregate.product import MINUTE, ProductCandles
+from spot.clock import EPOCH, from_unix_microseconds, unix_microseconds
+from spot.models import Candle, CandleKey, CandleUpdate, Trade, TradeGap
 
 # Completion is looked at this often at most; finer than the grace period by far.
 SWEEP_MICROSECONDS = MICRO // 4
@@ -61,14 +60,18 @@ class Aggregator:
         """The products followed."""
         return tuple(self._products)
 
-    def restore(self, candles: Iterable[Candle], at: datetime) -> None:
+    def restore(
+        self, candles: Iterable[Candle], at: datetime, gaps: Iterable[TradeGap] = ()
+    ) -> None:
         """Begin from what the store held at `at`; once per product, before its feed begins."""
-        by_product: dict[str, list[Candle]] = defaultdict(list)
+        candles_of, gaps_of = defaultdict(list), defaultdict(list)
         for candle in candles:
-            by_product[candle.product_id].append(candle)
-        for product_id, stored in by_product.items():
+            candles_of[candle.product_id].append(candle)
+        for gap in gaps:
+            gaps_of[gap.product_id].append(gap)
+        for product_id, stored in candles_of.items():
             if product_id in self._products:
-                self._products[product_id].restore(stored, int(at.timestamp()))
+                self._products[product_id].restore(stored, gaps_of[product_id], int(at.timestamp()))
 
     def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
         """Fold trades, of one product or mixed, in any order; `sent_at` is the envelope's time."""
@@ -156,13 +159,46 @@ class Aggregator:
         self._forget()
         return news
 
-    def holes(self) -> dict[str, list[Hole]]:
-        """Return the known missing trades by product."""
-        return {
-            product_id: list(product.evidence.ledger.holes)
+    def gaps(self) -> list[TradeGap]:
+        """Return the known missing trades of every product, oldest first."""
+        return [
+            TradeGap(
+                product_id=product_id,
+                first_id=hole.first_id,
+                last_id=hole.last_id,
+                after_at=from_unix_microseconds(hole.after) if hole.after else None,
+                before_at=from_unix_microseconds(hole.before),
+                found_at=hole.found_at,
+            )
             for product_id, product in self._products.items()
-            if product.evidence.ledger.holes
-        }
+            for hole in product.evidence.ledger.holes
+        ]
+
+    def late_minutes(self) -> list[CandleKey]:
+        """Return, once, the minutes that something came for after they were forgotten."""
+        late = []
+        for product_id, product in self._products.items():
+            if product.late_minutes:
+                minutes, product.late_minutes = product.late_minutes, set()
+                late += [CandleKey(product_id, MINUTE, start) for start in sorted(minutes)]
+        return late
+
+    def recall(self, product_id: str, candles: Sequence[Candle], since: int) -> None:
+        """Hold a product's candles since UNIX second `since` again, for a repair."""
+        if product_id in self._products:
+            self._products[product_id].recall(candles, since)
+
+    def release(self, product_id: str) -> None:
+        """End a repair: what was recalled may be forgotten."""
+        if product_id in self._products:
+            self._products[product_id].release()
+
+    def settle(self, gap: TradeGap, start: int, end: int) -> None:
+        """Take `[start, end)` (UNIX seconds) as told by settled candles, instead of the gap."""
+        product = self._products.get(gap.product_id)
+        if product is not None:
+            product.settle(gap.first_id, gap.last_id, start * MICRO, end * MICRO)
+            self._touched.add(gap.product_id)
 
     def slot_count(self) -> int:
         """How many intervals are held over all products."""

@@ -5,15 +5,16 @@ proven is told as a span `(after, until)` in µs of exchange time (`until` None:
 so that the candles over it can be judged again.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from spot.aggregate.coverage import Coverage
-from spot.aggregate.trades import TradeLedger
+from spot.aggregate.trades import Hole, TradeLedger
 from spot.clock import unix_microseconds
-from spot.models import Candle, Source
-from spot.models import Coverage as Covered
+from spot.models import TradeGap
 
 MICRO = 1_000_000
+MENDED_BY_TRADES = "trades"
 Span = tuple[int, int | None]
 
 
@@ -33,31 +34,41 @@ class Evidence:
         """The exchange time up to which this product's own feed has spoken, in µs; 0: never."""
         return self._traded.until or 0
 
-    def resume(self, candle: Candle) -> None:
-        """Take what a stored candle proves; call it for each before the first trade."""
-        until = min(unix_microseconds(candle.updated_at), candle.end * MICRO)
-        if candle.coverage is Covered.FULL:
-            end = candle.end * MICRO if candle.complete else until
-            self._add(candle.start * MICRO - 1, end, by_trades=candle.source is Source.TRADES)
-        if candle.last_trade_id is not None:
-            self._resumed_until = max(self._resumed_until, until)
-            self.ledger.resume(candle.last_trade_id, self._resumed_until)
+    def resume(self, last_id: int, until: int, gaps: Sequence[TradeGap], since: int) -> None:
+        """Go on where the store ends: trades up to `last_id`, time from `since` to `until` (µs).
+
+        All of that is known but for the gaps: those open are holes again, and of those mended by
+        candles only the candles are known.
+        """
+        self._resumed_until = until
+        torn, holes = [], []
+        for gap in gaps:
+            after = unix_microseconds(gap.after_at) if gap.after_at else 0
+            before = unix_microseconds(gap.before_at)
+            if gap.how is None:
+                holes.append(Hole(gap.first_id, gap.last_id, after, before, gap.found_at))
+                torn.append((after, before))
+            elif gap.how != MENDED_BY_TRADES:
+                self.ledger.give_up(after, before)
+        self.ledger.resume(last_id, until, holes)
+        for after, before in sorted(torn):
+            self._add(since - 1, after, by_trades=True)
+            since = max(since, before + 1)
+        self._add(since - 1, until, by_trades=True)
 
     def take(self, trade_id: int, at: int, found_at: datetime) -> bool:
         """Judge a trade of time `at`; return whether it is new and must be folded."""
         ledger = self.ledger
         if not ledger.is_new(trade_id):
             return False
-        had_first, had_last, holes = ledger.first_id, ledger.last_id, len(ledger.holes)
+        had_last, holes = ledger.last_id, len(ledger.holes)
         proof = ledger.accept(trade_id, at, found_at)
-        if had_first is None:
-            # The very first trade of a market has none before it.
-            self._begin(-1 if trade_id == 1 else at, at)
-        elif trade_id > had_last:
+        if trade_id > had_last:
             if proof is None:
                 self._begin(at, at)
             else:
-                self._go_on(proof.after, proof.until)
+                # The very first trade of a market has none before it: proven from time zero.
+                self._go_on(proof.after - (not had_last), proof.until)
         elif proof is not None:
             self._add(proof.after, proof.until, by_trades=True)
             self._spans.append((proof.after, proof.until))
@@ -72,6 +83,11 @@ class Evidence:
         """
         if newest_id and newest_id >= self.ledger.last_id:
             self._go_on(self._resumed_until, sent)
+
+    def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
+        """Take `[start, end)` (µs) as mended by settled candles instead of the missing trades."""
+        self.ledger.settle(first_id, last_id)
+        self.prove(start, end)
 
     def alive(self, at: int) -> bool:
         """The connection is alive and unbroken at `at`: what was quiet until then was quiet."""

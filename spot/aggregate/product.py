@@ -6,7 +6,7 @@ last told of it. Memory is bounded by `kept_from`: what no open or just-closed p
 forgotten, and what comes for it later is remembered as `late_minutes` for the repair.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from zlib import crc32
 
@@ -17,7 +17,7 @@ from spot.aggregate.intervals import CHILD, PARENTS, kept_from, starts_inside
 from spot.aggregate.rollup import envelope, fold, rank
 from spot.aggregate.trades import MinuteBuilder
 from spot.clock import unix_microseconds
-from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade
+from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
 
 MINUTE = Granularity.ONE_MINUTE
 NEVER = 2**63
@@ -57,27 +57,49 @@ class ProductCandles:
         # Spreads the coarse candles of many products over the second instead of one burst.
         self._phase = crc32(product_id.encode()) % MICRO
         self._coarse_period = -1
+        self._pinned: int | None = None
 
     # What goes in.
 
-    def restore(self, candles: Sequence[Candle], now: int) -> None:
-        """Begin from what the store held at UNIX second `now`: what `kept_from` keeps."""
-        for candle in candles:
-            slot = self._slot(candle.granularity, candle.start)
-            slot.told, slot.complete = candle, candle.complete
-            if candle.granularity is MINUTE:
-                slot.builder = MinuteBuilder.resume(candle)
-            if slot.builder is None and candle.complete:
-                slot.given = candle
-            self.evidence.resume(candle)
-        if candles:
+    def restore(self, candles: Sequence[Candle], gaps: Sequence[TradeGap], now: int) -> None:
+        """Begin from what the store held at UNIX second `now`: what `kept_from` keeps.
+
+        `gaps` are the product's that are open or reach into that time, and its beginning.
+        """
+        newest = max(candles, key=_newest_trade, default=None)
+        if newest is not None and newest.last_trade_id is not None:
+            since = kept_from(Granularity.ONE_DAY, now) * MICRO
+            for gap in gaps:
+                # Before its beginning nothing is known of a market, whatever was mended since.
+                if gap.first_id == 1 and gap.how is not None and gap.after_at is not None:
+                    since = max(since, unix_microseconds(gap.after_at))
+            until = min(unix_microseconds(newest.updated_at), newest.end * MICRO)
+            self.evidence.resume(newest.last_trade_id, until, gaps, since)
             self._forgotten_before = {g: kept_from(g, now) for g in Granularity}
+        for candle in candles:
+            self._recall(candle)
+
+    def recall(self, candles: Sequence[Candle], since: int) -> None:
+        """Hold all since UNIX second `since` again, until `release`: a repair is under way.
+
+        `candles` are the stored children of every interval that overlaps that time.
+        """
+        self._pinned = since
+        for granularity, before in self._forgotten_before.items():
+            self._forgotten_before[granularity] = min(before, kept_from(granularity, since))
+        for candle in candles:
+            if candle.start not in self._slots[candle.granularity]:
+                self._recall(candle)
+
+    def release(self) -> None:
+        """Let what was recalled be forgotten again."""
+        self._pinned = None
 
     def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
         """Fold trades of this product; any order, repeats and overlaps allowed."""
         sent = unix_microseconds(sent_at)
         newest_id = 0
-        for trade in self._in_order(trades):
+        for trade in sorted(trades, key=_trade_id):
             at = unix_microseconds(trade.traded_at)
             if at > sent + MAX_AHEAD_MICROSECONDS:
                 self.refused_trades += 1
@@ -114,6 +136,11 @@ class ProductCandles:
         self._judge_again()
         return True
 
+    def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
+        """Take `[start, end)` (µs) as mended by candles instead of the missing trades."""
+        self.evidence.settle(first_id, last_id, start, end)
+        self._judge_again()
+
     def suspend(self) -> None:
         """The product's connection is lost, or frames on it are."""
         self.evidence.suspend()
@@ -146,6 +173,8 @@ class ProductCandles:
 
     def forget(self, now: int) -> None:
         """Drop what no open or just-closed parent needs at UNIX second `now`."""
+        if self._pinned is not None:
+            now = min(now, self._pinned)
         for granularity, slots in self._slots.items():
             first = kept_from(granularity, now)
             marked = self._marked[granularity]
@@ -197,15 +226,14 @@ class ProductCandles:
 
     # Inside.
 
-    def _in_order(self, trades: Sequence[Trade]) -> Iterator[Trade]:
-        """Ascending; but what lies before the first known trade descending, so that it joins on."""
-        ascending = sorted(trades, key=_trade_id)
-        first = self.evidence.ledger.first_id
-        if first is None or not ascending or ascending[0].trade_id >= first:
-            yield from ascending
-            return
-        yield from (trade for trade in reversed(ascending) if trade.trade_id < first)
-        yield from (trade for trade in ascending if trade.trade_id >= first)
+    def _recall(self, candle: Candle) -> None:
+        slot = self._slot(candle.granularity, candle.start)
+        slot.told, slot.complete = candle, candle.complete
+        if candle.complete and candle.coverage is Coverage.FULL:
+            slot.given = candle
+        elif candle.granularity is MINUTE:
+            first_id = self.evidence.ledger.first_known(candle.start * MICRO)
+            slot.builder = MinuteBuilder.resume(candle, first_id)
 
     def _fold_trade(self, trade: Trade, at: int) -> None:
         start = at // (60 * MICRO) * 60
@@ -298,6 +326,10 @@ def _all_complete(children: dict[int, _Slot], granularity: Granularity, start: i
     return all(
         children[child].complete for child in starts_inside(granularity, start) if child in children
     )
+
+
+def _newest_trade(candle: Candle) -> tuple[int, bool]:
+    return candle.last_trade_id or 0, candle.granularity is MINUTE
 
 
 def _trade_id(trade: Trade) -> int:

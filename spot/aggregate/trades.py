@@ -5,6 +5,7 @@ hole. Trades come in any order, repeated and overlapping; each counts exactly on
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
@@ -22,7 +23,11 @@ MAX_HOLES = 256
 
 
 class Hole(msgspec.Struct):
-    """Missing trade ids `first_id..last_id` between two known trades, exchange times in µs."""
+    """Missing trade ids `first_id..last_id` between two known trades, exchange times in µs.
+
+    `after` is 0 where nothing earlier is known: all trades before the first one seen are such a
+    hole, which closes when they are fetched.
+    """
 
     first_id: int
     last_id: int
@@ -32,34 +37,30 @@ class Hole(msgspec.Struct):
 
 
 class Acceptance(msgspec.Struct, frozen=True, gc=False):
-    """A new trade's proof: the time `(after, until)` that it closes, or None if it opened a hole."""
+    """The time `(after, until)` that a new trade proves together with its neighbour."""
 
     after: int
     until: int
 
 
 class TradeLedger:
-    """The ids seen of one product: everything from `first_id` to `last_id` but the holes."""
+    """The ids seen of one product: everything up to `last_id` but the holes."""
 
     def __init__(self) -> None:
-        self.first_id: int | None = None
         self.last_id = 0
-        self.first_at = 0
         self.last_at = 0
         self.holes: list[Hole] = []
-        self.given_up: list[tuple[int, int]] = []  # the times of holes nobody will fill
+        self.given_up: list[tuple[int, int]] = []  # times nobody will fill trade by trade
 
-    def resume(self, last_id: int, last_at: int) -> None:
-        """Take all up to `last_id`, known until `last_at`, as seen: what the store remembers."""
-        if self.first_id is None or last_id > self.last_id:
-            self.first_id, self.last_id = 1, last_id
-            self.first_at, self.last_at = 0, last_at
+    def resume(self, last_id: int, last_at: int, holes: Iterable[Hole]) -> None:
+        """Take all up to `last_id`, known until `last_at`, as seen, but for `holes`."""
+        self.last_id, self.last_at = last_id, last_at
+        for hole in holes:
+            self._open(hole)
 
     def is_new(self, trade_id: int) -> bool:
         """Whether the trade was not seen yet."""
-        if self.first_id is None or trade_id > self.last_id or trade_id < self.first_id:
-            return True
-        return self._hole_of(trade_id) is not None
+        return trade_id > self.last_id or self._hole_of(trade_id) is not None
 
     def is_torn(self, start: int, end: int) -> bool:
         """Whether trades are missing that may lie in `[start, end)`, for now or for good."""
@@ -71,42 +72,44 @@ class TradeLedger:
         """Whether trades are missing that may lie in `[start, end)` and may still be found."""
         return any(hole.after < end and hole.before >= start for hole in self.holes)
 
+    def first_known(self, moment: int) -> int:
+        """Return the first known id after the hole in which `moment` lies; 0: it lies in none."""
+        for hole in self.holes:
+            if hole.after < moment <= hole.before:
+                return hole.last_id + 1
+        return 0
+
+    def settle(self, first_id: int, last_id: int) -> None:
+        """Stop waiting for these trades: something other than trades has mended their time."""
+        for hole in [hole for hole in self.holes if first_id <= hole.first_id <= last_id]:
+            self.holes.remove(hole)
+            self.give_up(hole.after, hole.before)
+
+    def give_up(self, after: int, before: int) -> None:
+        """Remember time whose trades are not all in hand and never will be."""
+        if len(self.given_up) >= MAX_HOLES:
+            # Two spans become one around both, which only calls more time partial.
+            oldest = self.given_up.pop(0)
+            after, before = min(after, oldest[0]), max(before, oldest[1])
+        self.given_up.append((after, before))
+
     def forget_before(self, moment: int) -> None:
         """Drop what was given up before `moment`."""
         self.given_up = [span for span in self.given_up if span[1] >= moment]
 
     def accept(self, trade_id: int, at: int, found_at: datetime) -> Acceptance | None:
-        """Count a new trade of time `at`; return what time it proves together with its neighbours.
+        """Count a new trade of time `at`; return what time it proves together with a neighbour.
 
         None means that nothing joins it to what was known: it is the first, or it opened a hole.
         """
-        if self.first_id is None:
-            self.first_id = self.last_id = trade_id
-            self.first_at = self.last_at = at
-            return None
-        if trade_id > self.last_id:
-            return self._append(trade_id, at, found_at)
-        if trade_id < self.first_id:
-            return self._prepend(trade_id, at, found_at)
-        return self._fill(trade_id, at)
-
-    def _append(self, trade_id: int, at: int, found_at: datetime) -> Acceptance | None:
+        if trade_id <= self.last_id:
+            return self._fill(trade_id, at)
         proof = None
         if trade_id == self.last_id + 1:
             proof = Acceptance(self.last_at, at)
         else:
             self._open(Hole(self.last_id + 1, trade_id - 1, self.last_at, at, found_at))
         self.last_id, self.last_at = trade_id, at
-        return proof
-
-    def _prepend(self, trade_id: int, at: int, found_at: datetime) -> Acceptance | None:
-        proof = None
-        first_id = self.first_id or 0
-        if trade_id == first_id - 1:
-            proof = Acceptance(at, self.first_at)
-        else:
-            self._open(Hole(trade_id + 1, first_id - 1, at, self.first_at, found_at))
-        self.first_id, self.first_at = trade_id, at
         return proof
 
     def _fill(self, trade_id: int, at: int) -> Acceptance | None:
@@ -133,15 +136,9 @@ class TradeLedger:
         firsts = [known.first_id for known in self.holes]
         self.holes.insert(bisect_right(firsts, hole.first_id), hole)
         if len(self.holes) > MAX_HOLES:
-            self._give_up(self.holes.pop(0))
-
-    def _give_up(self, hole: Hole) -> None:
-        after, before = hole.after, hole.before
-        if len(self.given_up) >= MAX_HOLES:
-            # Two spans become one around both, which only calls more time partial.
-            oldest = self.given_up.pop(0)
-            after, before = min(after, oldest[0]), max(before, oldest[1])
-        self.given_up.append((after, before))
+            # Not the first, if that is the beginning of everything.
+            oldest = self.holes.pop(0 if self.holes[0].after else 1)
+            self.give_up(oldest.after, oldest.before)
 
     def _hole_of(self, trade_id: int) -> Hole | None:
         for hole in self.holes:
@@ -173,17 +170,17 @@ class MinuteBuilder:
         self.updated_at = trade.traded_at
 
     @classmethod
-    def resume(cls, candle: Candle) -> "MinuteBuilder | None":
-        """Go on from a stored minute folded from trades; None if it was not."""
+    def resume(cls, candle: Candle, first_id: int) -> "MinuteBuilder | None":
+        """Go on from a stored minute that was folded from trades; None if it was not.
+
+        `first_id` is its first trade, or 0 if no trade before the stored ones can be missing.
+        """
         if candle.source is not Source.TRADES:
             return None
         if candle.last_trade_id is None or candle.trades is None:
             return None
         builder = cls.__new__(cls)
-        # Exact where the minute is full. Where it is not, an earlier trade that turns up later may
-        # be taken for a later one: such a minute is partial, and mended as a whole.
-        builder._first_id = candle.last_trade_id - candle.trades + 1
-        builder.last_id = candle.last_trade_id
+        builder._first_id, builder.last_id = first_id, candle.last_trade_id
         builder.open, builder.high = candle.open, candle.high
         builder.low, builder.close = candle.low, candle.close
         builder.volume, builder.trades = candle.volume, candle.trades

@@ -173,7 +173,8 @@ def test_a_jump_in_ids_is_a_hole_and_its_repair_a_revision() -> None:
     desk.trades(trade(10, -1, "10"), trade(11, 1, "10"), trade(13, 3, "12"), sent=3.1)
     desk.tell()
     assert desk.minute(0).coverage is Coverage.PARTIAL
-    hole = desk.aggregator.holes()[PRODUCT][0]
+    head, hole = desk.aggregator.gaps()
+    assert (head.first_id, head.last_id) == (1, 9)
     assert (hole.first_id, hole.last_id) == (12, 12)
     desk.alive(65)
     desk.tell()
@@ -189,7 +190,7 @@ def test_a_jump_in_ids_is_a_hole_and_its_repair_a_revision() -> None:
     assert mended.coverage is Coverage.FULL
     assert mended.complete
     assert mended.revision == 1
-    assert desk.aggregator.holes() == {}
+    assert len(desk.aggregator.gaps()) == 1
 
 
 def test_a_late_correction_changes_every_parent_once() -> None:
@@ -294,7 +295,7 @@ def test_a_restart_after_missed_trades_is_partial_and_names_the_hole() -> None:
     second.tell()
     assert second.minute(0).coverage is Coverage.PARTIAL
     assert second.minute(0).volume == 2
-    (hole,) = second.aggregator.holes()[PRODUCT]
+    (hole,) = second.aggregator.gaps()
     assert (hole.first_id, hole.last_id) == (3, 8)
 
 
@@ -348,3 +349,20 @@ def test_days_of_minutes_leave_a_bounded_number_of_slots(granularity: Granularit
     assert most < 70
     told = [c for c in desk.history if c.granularity is granularity and c.complete]
     assert len({c.start for c in told}) == len(told), "each completed once, none revised"
+
+
+def test_a_minute_that_began_in_a_hole_gets_its_open_after_a_restart() -> None:
+    first = Desk()
+    first.trades(trade(1, -30, "9"), trade(4, 20, "12"), sent=20.1)
+    first.tell()
+    second = Desk()
+    second.aggregator.restore(first.told.values(), at(25), first.aggregator.gaps())
+    second.trades(trade(3, 10, "11"), sent=26)
+    second.trades(trade(2, -10, "10"), sent=26)
+    second.trades(trade(4, 20, "12"), sent=27, is_snapshot=True)
+    second.alive(64)
+    second.tell()
+    assert second.minute(0).open == 11
+    assert second.minute(0).coverage is Coverage.FULL
+    assert second.minute(-60).close == 10
+    assert second.minute(-60).coverage is Coverage.FULL
