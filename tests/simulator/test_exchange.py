@@ -1,0 +1,91 @@
+"""The server as a whole: addresses, health, cuts, restarts, and an end in good time."""
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from spot.clock import monotonic
+from spot.errors import SpotError
+from spot.models import Granularity
+from spot.simulator import MarketSettings, SimulatedExchange
+from tests.fixtures.exchange import Connect, StartExchange
+
+
+async def test_health_tells_what_goes_on(
+    exchange: SimulatedExchange, connect: Connect, http: aiohttp.ClientSession
+) -> None:
+    subscriber = await connect(exchange)
+    await subscriber.say("heartbeats")
+    await subscriber.next()
+    async with http.get(f"{exchange.url}/livez") as response:
+        body = await response.json()
+    assert (body["status"], body["subscribers"], body["products"]) == ("ok", 1, 4)
+    assert body["peak_connects_per_second"] == body["peak_messages_per_second"] == 1
+
+
+async def test_any_path_can_be_upgraded(
+    exchange: SimulatedExchange, http: aiohttp.ClientSession
+) -> None:
+    for path in ("", "/", "/ws", "/some/path"):
+        socket = await http.ws_connect(f"ws://127.0.0.1:{exchange.port}{path}")
+        await socket.send_json({"type": "subscribe", "channel": "heartbeats"})
+        assert (await socket.receive_json())["channel"] == "subscriptions"
+
+
+async def test_a_cut_is_no_goodbye_and_the_next_connection_counts_anew(
+    exchange: SimulatedExchange, connect: Connect
+) -> None:
+    subscriber = await connect(exchange)
+    await subscriber.say("market_trades", "BTC-USD")
+    await subscriber.until(lambda frame: frame["sequence_num"] == 2)
+    assert exchange.cut_connections() == 1
+    assert await subscriber.closed() == 1006
+    again = await connect(exchange)
+    await again.say("market_trades", "BTC-USD")
+    assert (await again.next())["sequence_num"] == 0
+    newest = max(int(trade["trade_id"]) for trade in again.trades("BTC-USD"))
+    assert newest >= max(int(trade["trade_id"]) for trade in subscriber.trades("BTC-USD"))
+
+
+async def test_end_says_goodbye_and_takes_moments(connect: Connect) -> None:
+    async with SimulatedExchange(MarketSettings(products=2)) as exchange:
+        polite, deaf = await connect(exchange), await connect(exchange)
+        for subscriber in (polite, deaf):
+            await subscriber.say("market_trades", "BTC-USD")
+            await subscriber.until(lambda frame: frame["channel"] == "subscriptions")
+        began = monotonic()
+        async with asyncio.TaskGroup() as group:
+            farewell = group.create_task(polite.closed())
+            group.create_task(exchange.__aexit__(None, None, None))
+    assert farewell.result() == 1001
+    assert monotonic() - began < 6
+    with pytest.raises(aiohttp.ClientError):
+        await connect(exchange)
+
+
+async def test_cancelled_in_the_middle_it_still_frees_its_port() -> None:
+    exchange = SimulatedExchange(MarketSettings(products=2))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3), exchange:
+            await asyncio.Event().wait()
+    async with SimulatedExchange(MarketSettings(products=2), port=exchange.port) as again:
+        assert again.port == exchange.port
+
+
+async def test_a_taken_port_is_said_clearly(exchange: SimulatedExchange) -> None:
+    with pytest.raises(SpotError, match=f"cannot listen on 127.0.0.1:{exchange.port}"):
+        await SimulatedExchange(MarketSettings(products=2), port=exchange.port).__aenter__()
+
+
+async def test_a_faster_clock_brings_minutes_in_seconds(
+    start_exchange: StartExchange, connect: Connect
+) -> None:
+    exchange = await start_exchange(speed=60.0, start_at=1_790_000_040)
+    subscriber = await connect(exchange)
+    await subscriber.say("heartbeats")
+    await subscriber.until(lambda frame: frame["timestamp"] > "2026-09-21T14:16")
+    truth = exchange.truth("BTC-USD", Granularity.ONE_MINUTE, 1_790_000_040, 1_790_000_100)
+    assert [candle.is_complete for candle in truth] == [True]
+    with pytest.raises(SpotError):
+        exchange.truth("NOPE-USD", Granularity.ONE_MINUTE, 0, 1)
