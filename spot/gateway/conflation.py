@@ -55,48 +55,47 @@ class Change:
             self._event = json_event("candle", candle_json(self.candle), event_id=self.id)
         return self._event
 
-    def as_news(self) -> "Change":
-        """Return the same state at the same place, for whoever has not heard it before."""
-        return Change(self.candle, self.epoch, self.sequence)
-
 
 class Pending:
-    """Changes not yet sent, conflated. Its size is bounded by keys plus completions."""
+    """Changes not yet sent, conflated. Its size is bounded by twice the keys plus completions.
+
+    What is taken is in the order of its numbers, and whoever got it up to some number lacks nothing
+    below: only states that a later one replaces are ever left out.
+    """
 
     def __init__(self, changes: Iterable[Change] = ()) -> None:
         self._progress: dict[StreamKey, Change] = {}
         self._completed: dict[CandleKey, Change] = {}
+        self._repeats: dict[StreamKey, Change] = {}  # of completed candles
         self.conflated = 0  # changes replaced by newer ones before anybody saw them
         for change in changes:
             self.put(change)
 
     def __len__(self) -> int:
-        return len(self._progress) + len(self._completed)
+        return len(self._progress) + len(self._completed) + len(self._repeats)
 
     def put(self, change: Change) -> None:
         """Add a change; later calls must bring later changes."""
-        key = change.stream_key
+        key, candle = change.stream_key, change.candle
+        # Every later change of the key is newer than what was repeated, or is followed by a repeat.
+        self.conflated += self._repeats.pop(key, None) is not None
         former = self._progress.get(key)
-        if not change.candle.complete:
-            self.conflated += former is not None
-            self._progress[key] = change
-            return
-        if former is not None and former.candle.start <= change.candle.start:
+        if former is not None and (not candle.complete or former.candle.start <= candle.start):
             del self._progress[key]
             self.conflated += 1
-        # A completed candle that nobody has seen yet is sent once, in its newest revision.
-        unseen = self._completed.pop(change.candle.key, None)
-        if unseen is not None:
-            self.conflated += 1
-            if change.is_repeat and not unseen.is_repeat:
-                change = change.as_news()
-        self._completed[change.candle.key] = change
+        if not candle.complete:
+            self._progress[key] = change
+        elif change.is_repeat:
+            self._repeats[key] = change
+        else:
+            # A completed candle that nobody has seen yet is sent once, in its newest revision.
+            self.conflated += self._completed.pop(candle.key, None) is not None
+            self._completed[candle.key] = change
 
     def take(self) -> list[Change]:
         """Remove and return everything in the order in which it happened."""
-        changes = sorted(
-            (*self._completed.values(), *self._progress.values()), key=lambda c: c.sequence
-        )
+        waiting = (*self._completed.values(), *self._progress.values(), *self._repeats.values())
         self._completed.clear()
         self._progress.clear()
-        return changes
+        self._repeats.clear()
+        return sorted(waiting, key=lambda change: change.sequence)

@@ -1,0 +1,61 @@
+"""What makes the gateway's data fresh, degraded or neither."""
+
+from datetime import timedelta
+
+import pytest
+
+from spot.clock import utc_now
+from spot.gateway.health import STALE_SECONDS, Condition, overall, shards_health
+from spot.store import ShardStatus
+from tests.fixtures.gateway import make_status
+
+NOW = utc_now()
+OLD = NOW - timedelta(seconds=STALE_SECONDS + 1)
+
+
+def row(**fields: object) -> ShardStatus:
+    values: dict[str, object] = {"exchange_at": NOW, "age_seconds": 0.5, "shard_count": 2}
+    return make_status(**(values | fields))
+
+
+def judge(*rows: ShardStatus, read_seconds_ago: float = 0.0) -> tuple[Condition, list[Condition]]:
+    shards = shards_health(rows, NOW, read_seconds_ago)
+    return overall(shards, is_connected=True), [shard.status for shard in shards]
+
+
+def test_all_shards_fresh_is_ok() -> None:
+    assert judge(row(), row(shard_index=1)) == (Condition.OK, [Condition.OK, Condition.OK])
+
+
+@pytest.mark.parametrize(
+    "behind", [{"exchange_at": OLD}, {"exchange_at": None}, {"age_seconds": STALE_SECONDS + 1}]
+)
+def test_one_shard_behind_degrades_the_whole(behind: dict[str, object]) -> None:
+    found = judge(row(), row(shard_index=1, **behind))
+    assert found == (Condition.DEGRADED, [Condition.OK, Condition.DOWN])
+
+
+def test_shard_that_never_reported_is_missed() -> None:
+    assert judge(row())[1] == [Condition.OK, Condition.DOWN]
+
+
+def test_shard_with_a_reconnecting_client_degrades_only_itself() -> None:
+    found = judge(row(clients=2, clients_connected=1), row(shard_index=1))
+    assert found == (Condition.OK, [Condition.DEGRADED, Condition.OK])
+
+
+def test_no_shard_or_no_connection_is_down() -> None:
+    assert judge() == (Condition.DOWN, [])
+    fresh = shards_health([row(shard_count=1)], NOW, 0.0)
+    assert overall(fresh, is_connected=False) is Condition.DOWN
+
+
+def test_rows_of_a_former_larger_fleet_do_not_count() -> None:
+    former = [row(shard_index=i, shard_count=4, age_seconds=900.0) for i in range(4)]
+    now = row(shard_count=1)
+    assert judge(*former[1:], now) == (Condition.OK, [Condition.OK])
+
+
+def test_rows_that_cannot_be_read_any_more_grow_old() -> None:
+    found = judge(row(shard_count=1), read_seconds_ago=STALE_SECONDS)
+    assert found == (Condition.DOWN, [Condition.DOWN])
