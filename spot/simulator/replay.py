@@ -7,6 +7,7 @@ exchange time goes on, so that the last candles end too.
 
 import asyncio
 
+from spot.errors import SpotError
 from spot.simulator.clock import SECOND_NS, ExchangeClock
 from spot.simulator.faults import FaultSet
 from spot.simulator.feed import Feed
@@ -85,6 +86,15 @@ def open_replay(
     replay: ReplaySettings, settings: ExchangeSettings, faults: FaultSet
 ) -> ReplayDriver:
     """Read the recording and return what plays it; raise `SpotError` if it is none."""
+    try:
+        return _open_replay(replay, settings, faults)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SpotError(f"cannot read {replay.path}: {exc}") from exc
+
+
+def _open_replay(
+    replay: ReplaySettings, settings: ExchangeSettings, faults: FaultSet
+) -> ReplayDriver:
     if replay.path.suffix == ".csv":
         tape = tape_of_csv(replay.path, replay.product_id)
         # A moment before the first candle, so that its first trade is news.
