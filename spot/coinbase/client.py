@@ -7,10 +7,11 @@ the socket properly within a bounded time, or by an error of the sink, which is 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 import msgspec
@@ -19,7 +20,8 @@ from spot.backoff import Backoff
 from spot.clock import monotonic, utc_now
 from spot.coinbase import protocol
 from spot.coinbase.auth import Credentials
-from spot.coinbase.events import ErrorReceived, FeedEvent, FrameDropped, SequenceBroken
+from spot.coinbase.events import ErrorReceived, FeedEvent
+from spot.coinbase.feed_log import FeedLog
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,10 +35,8 @@ _MAX_FRAME_BYTES = 16 * 1024 * 1024
 _WATCH_SECONDS = 0.5
 # heartbeats, market_trades, candles: the turns a client takes before it connects.
 _SUBSCRIPTION_MESSAGES = 3
-# Of the bad frames of a kind the first is logged, then one of so many.
-_LOG_EVERY = 1_000
-_SAMPLE_CHARACTERS = 300
 
+_DATA_TYPES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
 _Socket = aiohttp.ClientWebSocketResponse[bool]
 
 
@@ -71,10 +71,6 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     timeouts: protocol.FeedTimeouts = protocol.FeedTimeouts()
 
 
-class _ConnectionEndedError(Exception):
-    """This connection is over and the next one is due; the text says why."""
-
-
 class FeedClient:
     """Holds one connection with a few products; its plain attributes are for status rows."""
 
@@ -98,7 +94,6 @@ class FeedClient:
         self.connected_at: datetime | None = None
         self.reconnects = 0  # connections after the first
         self.frames = 0
-        self.troubles: Counter[str] = Counter()  # bad frames by kind
         self._url = url
         self._sink = sink
         self._connect_delay_seconds = connect_delay_seconds
@@ -111,7 +106,13 @@ class FeedClient:
         )
         self._protocol: protocol.Protocol | None = None
         self._wake = asyncio.Event()
-        self._lost_at: float | None = None
+        self._verdict: str | None = None  # why this connection must end
+        self._log = FeedLog(name)
+
+    @property
+    def troubles(self) -> Counter[str]:
+        """Bad frames by kind."""
+        return self._log.troubles
 
     @property
     def attempts(self) -> int:
@@ -136,9 +137,8 @@ class FeedClient:
         async with aiohttp.ClientSession() as session:
             while True:
                 reason = await self._connect_and_serve(session)
-                _raise_lost_cancellation()
                 delay_seconds = self._backoff.next_delay()
-                self._log_lost(reason, delay_seconds)
+                self._log.lost(reason, delay_seconds)
                 await asyncio.sleep(delay_seconds)
 
     async def _connect_and_serve(self, session: aiohttp.ClientSession) -> str:
@@ -173,18 +173,14 @@ class FeedClient:
         """Subscribe and read until the connection ends; return why."""
         conversation = protocol.Protocol(
             self.product_ids,
-            make_jwt=self._make_jwt if self._credentials else None,
+            make_jwt=_jwt_maker(self._credentials),
             timeouts=self._settings.timeouts,
         )
         reason = "stopped"
         self._open(conversation)
         try:
-            await self._send(socket, conversation.connected(monotonic()))
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(socket, conversation), name=f"{self.name} read")
-                tasks.create_task(self._watch(socket, conversation), name=f"{self.name} watch")
-        except* _ConnectionEndedError as group:
-            reason = str(group.exceptions[0])
+            failure = await self._send(socket, conversation.connected(monotonic()))
+            reason = failure or await self._converse(socket, conversation)
         finally:
             self._protocol = None
             self.is_connected = False
@@ -193,57 +189,82 @@ class FeedClient:
             self._sink.disconnected(self, reason)
         return reason
 
+    async def _converse(self, socket: _Socket, conversation: protocol.Protocol) -> str:
+        """Read beside a watch until either ends the connection; return why.
+
+        Neither raises to end it: before Python 3.13 a TaskGroup whose child failed forgets a
+        cancellation that arrives in the same moment, and the client would live on for ever.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._watch(socket, conversation), name=f"{self.name} watch")
+            ending = await self._read(socket, conversation)
+            watch.cancel()
+        return self._verdict or ending
+
     def _open(self, conversation: protocol.Protocol) -> None:
         if self.connected_at is not None:
             self.reconnects += 1
         self._protocol = conversation
+        self._verdict = None
         self.is_connected = True
         self.connected_at = utc_now()
-        logger.info("feed connected", extra={"client": self.name, "url": self._url})
+        self._log.connected(self._url)
         self._sink.connected(self)
 
-    async def _read(self, socket: _Socket, conversation: protocol.Protocol) -> NoReturn:
-        """Hand on every frame; a task per frame or a timeout per read would cost half the time."""
+    async def _read(self, socket: _Socket, conversation: protocol.Protocol) -> str:
+        """Hand on every frame until there are no more; return how it ended."""
         troubles = 0
+        # No task per frame and no timeout per read: either would cost half of the time.
         while True:
             message = await socket.receive()
-            if message.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
-                raise _ConnectionEndedError(_ending(message.type, message.data, socket.close_code))
+            if message.type not in _DATA_TYPES:
+                return _ending(message.type, message.data, socket.close_code)
             events = conversation.receive(message.data, monotonic())
             self.frames += 1
             if events:
                 self._sink.received(self, events)
             if conversation.troubles != troubles:
                 troubles = conversation.troubles
-                self._report(message.data, events)
+                self._log.trouble(message.data, events)
+                if _is_key_refused(events):
+                    self._credentials = None  # market data needs no key: go on without
 
-    async def _watch(self, socket: _Socket, conversation: protocol.Protocol) -> NoReturn:
-        """Keep the deadlines, and say what the protocol wants said."""
-        while True:
-            for frame in conversation.frames_to_send():
-                if self._message_gate:
-                    await self._message_gate.acquire()
-                await self._send(socket, [frame])
+    async def _watch(self, socket: _Socket, conversation: protocol.Protocol) -> None:
+        """Say what the protocol wants said; close the socket when a deadline has passed."""
+        verdict: str | None = None
+        while verdict is None:
             wait_seconds = min(conversation.next_deadline() - monotonic(), _WATCH_SECONDS)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_seconds):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
             self._wake.clear()
-            reason = conversation.check(monotonic())
-            if reason:
-                raise _ConnectionEndedError(reason)
             if conversation.live_products:
-                self._log_recovered()
+                self._log.recovered()
+            verdict = conversation.check(monotonic())
+            if verdict is None:
+                verdict = await self._say(socket, conversation.frames_to_send())
+        self._verdict = verdict
+        await socket.close()  # which ends the reading
 
-    async def _send(self, socket: _Socket, frames: list[str]) -> None:
+    async def _say(self, socket: _Socket, frames: list[str]) -> str | None:
+        """Send frames within the address' budget; return what went wrong."""
+        for frame in frames:
+            if self._message_gate:
+                await self._message_gate.acquire()
+            failure = await self._send(socket, [frame])
+            if failure:
+                return failure
+        return None
+
+    async def _send(self, socket: _Socket, frames: list[str]) -> str | None:
+        """Send frames whose turns are taken; return what went wrong."""
         try:
             for frame in frames:
                 async with asyncio.timeout(self._settings.send_timeout_seconds):
                     await socket.send_str(frame)
         except (aiohttp.ClientError, OSError) as exc:  # a TimeoutError is an OSError
-            raise _ConnectionEndedError(f"cannot send: {exc!r}") from exc
+            return f"cannot send: {exc!r}"
+        return None
 
     async def _close(self, socket: _Socket) -> None:
         """Say goodbye; whoever does not answer is left after the close timeout."""
@@ -253,56 +274,16 @@ class FeedClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as exc:
             logger.debug("close unanswered", extra={"client": self.name, "error": repr(exc)})
 
-    def _make_jwt(self) -> str:
-        if self._credentials is None:
-            raise AssertionError("a JWT needs a key")
-        return self._credentials.websocket_jwt(utc_now())
 
-    def _report(self, frame: bytes | str, events: list[FeedEvent]) -> None:
-        """Count what was wrong with a frame; log the first of a kind, and then seldom."""
-        for event in events:
-            match event:
-                case FrameDropped(reason):
-                    trouble, detail = "frame dropped", reason
-                case SequenceBroken(expected, found):
-                    trouble, detail = "frames lost", f"wanted frame {expected}, found {found}"
-                case ErrorReceived(text):
-                    trouble, detail = "exchange refuses", text
-                    if "authentication" in text:
-                        self._credentials = None  # market data needs no key: go on without
-                case _:
-                    continue
-            self.troubles[trouble] += 1
-            count = self.troubles[trouble]
-            level = logging.WARNING if count % _LOG_EVERY == 1 else logging.DEBUG
-            sample = repr(frame[:_SAMPLE_CHARACTERS])
-            fields = {"client": self.name, "detail": detail, "count": count, "frame": sample}
-            logger.log(level, trouble, extra=fields)
-
-    def _log_lost(self, reason: str, delay_seconds: float) -> None:
-        """Warn once per outage; further attempts are detail."""
-        level = logging.DEBUG if self._lost_at is not None else logging.WARNING
-        if self._lost_at is None:
-            self._lost_at = monotonic()
-        fields = {"client": self.name, "reason": reason, "retry_seconds": round(delay_seconds, 2)}
-        logger.log(level, "feed lost", extra=fields)
-
-    def _log_recovered(self) -> None:
-        if self._lost_at is not None:
-            seconds = round(monotonic() - self._lost_at, 1)
-            self._lost_at = None
-            logger.info("feed recovered", extra={"client": self.name, "after_seconds": seconds})
+def _jwt_maker(credentials: Credentials | None) -> Callable[[], str] | None:
+    """Return what signs the messages of one connection, whatever is decided for the next."""
+    if credentials is None:
+        return None
+    return lambda: credentials.websocket_jwt(utc_now())
 
 
-def _raise_lost_cancellation() -> None:
-    """Stop if told to in the very moment the connection ended.
-
-    A TaskGroup whose child failed raises that failure and forgets a cancellation which arrived
-    meanwhile (before Python 3.13); without this the client would live on and its owner wait.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+def _is_key_refused(events: list[FeedEvent]) -> bool:
+    return any(isinstance(e, ErrorReceived) and "authentication" in e.message for e in events)
 
 
 def _ending(kind: aiohttp.WSMsgType, error: object, close_code: int | None) -> str:
