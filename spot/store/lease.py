@@ -19,7 +19,7 @@ import psycopg
 
 from spot.errors import FencedError, StoreError
 from spot.store import statements
-from spot.store.pool import Connection, connect, errors_as_ours
+from spot.store.pool import Connection, abort_after, connect, errors_as_ours
 
 logger = logging.getLogger(__name__)
 
@@ -112,14 +112,12 @@ async def _wait_for_lock(connection: Connection, exchange: str, shard_index: int
             await _log_holder(connection, exchange, shard_index)
         looks += 1
         try:
-            async with asyncio.timeout(WAIT_SECONDS + PROBE_TIMEOUT_SECONDS):
+            with abort_after(connection, wait_seconds + PROBE_TIMEOUT_SECONDS):
                 await connection.execute(
                     statements.WAIT_FOR_LEASE, (lease_key(exchange), shard_index)
                 )
         except psycopg.errors.LockNotAvailable:
             continue
-        except TimeoutError as exc:
-            raise StoreError("the database does not answer while waiting for the lease") from exc
         return
 
 
@@ -167,14 +165,14 @@ async def _watch(connection: Connection, lease: Lease, probe_seconds: float) -> 
             # Nobody notifies us here: it is the wait that notices a closed socket at once.
             async for _ in connection.notifies(timeout=probe_seconds):
                 pass
-            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            with abort_after(connection, PROBE_TIMEOUT_SECONDS):
                 cursor = await connection.execute(
                     statements.READ_EPOCH, (lease.exchange, lease.shard_index)
                 )
                 row = await cursor.fetchone()
             if row is None or row[0] != lease.epoch:
                 break
-    except (psycopg.Error, TimeoutError):
+    except psycopg.Error:
         logger.warning("lease connection lost", exc_info=True, extra={"shard": lease.shard_index})
     lease.lost.set()
     logger.error("lease lost", extra={"shard": lease.shard_index, "epoch": lease.epoch})

@@ -19,7 +19,7 @@ from spot.clock import monotonic
 from spot.errors import StoreError
 from spot.store import notification, statements
 from spot.store.notification import Notification
-from spot.store.pool import Connection, connect, errors_as_ours
+from spot.store.pool import Connection, abort_after, connect, errors_as_ours
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class CandleListener:
         while True:
             try:
                 await self._listen(on_ready, on_notification)
-            except (StoreError, OSError, TimeoutError) as exc:
+            except (StoreError, OSError) as exc:
                 self._note_failure(exc)
             finally:
                 self.is_connected = False
@@ -91,7 +91,7 @@ class CandleListener:
                 async with errors_as_ours():
                     quiet = self._probe_seconds if self.delivers else POLL_SECONDS
                     await self._receive(connection, quiet, on_notification)
-                    async with asyncio.timeout(ANSWER_SECONDS):
+                    with abort_after(connection, ANSWER_SECONDS):
                         await connection.execute(statements.PING)
                 self._backoff.reset()
                 if not self.delivers:

@@ -5,7 +5,11 @@ seconds, and cannot sit in a transaction for long: an idle one would hold back p
 notification queue for everybody. Errors of the driver leave this package as `StoreError`.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -23,7 +27,7 @@ Pool = AsyncConnectionPool[Connection]
 # A server that does not even accept within this time is treated as down.
 CONNECT_SECONDS = 10
 # How long a caller waits for a free connection, and a program for its first one.
-CHECKOUT_SECONDS = 10.0
+CHECKOUT_SECONDS = 5.0
 # The pool's own retries stop after this, and the next caller's request begins new ones: its delays
 # double without a cap, and after an outage nobody may wait for a long one to pass.
 RECONNECT_SECONDS = 2.0
@@ -138,3 +142,25 @@ async def errors_as_ours() -> AsyncIterator[None]:
         yield
     except psycopg.Error as exc:
         raise StoreError(f"database: {' '.join(str(exc).split()) or type(exc).__name__}") from exc
+
+
+def abort(connection: Connection) -> None:
+    """Make what runs on the connection fail now, whatever the network does."""
+    if connection.closed:
+        return
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+        copy.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def abort_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """Abort the connection if the block takes longer.
+
+    `asyncio.timeout` would not do on a network that died in silence: the driver answers a
+    cancellation by asking the server to cancel, and waits ten seconds for that.
+    """
+    timer = asyncio.get_running_loop().call_later(seconds, abort, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()

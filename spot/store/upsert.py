@@ -75,7 +75,7 @@ async def _write_once(
                 await copy.write_row(_stage_row(candle))
         # After the COPY: a process stopped inside one must not make the next owner wait for it.
         if lease is not None:
-            await _pass_fence(connection, lease)
+            await pass_fence(connection, lease)
         await cursor.execute(statements.UPSERT_STAGE, (exchange,))
         return {
             CandleKey(product_id, _GRANULARITIES[granularity], start)
@@ -83,7 +83,7 @@ async def _write_once(
         }
 
 
-async def _pass_fence(connection: Connection, lease: Lease) -> None:
+async def pass_fence(connection: Connection, lease: Lease) -> None:
     """Hold the fence until the transaction ends, or raise FencedError."""
     async with connection.pipeline():
         await connection.execute(

@@ -23,7 +23,7 @@ from spot.models import Candle, CandleUpdate
 from spot.store import notification, statements
 from spot.store.batch import CandleBatch
 from spot.store.lease import Lease
-from spot.store.pool import Connection, Pool
+from spot.store.pool import Connection, Pool, abort, abort_after
 from spot.store.upsert import write_batch
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class BatchWriter:
         self._flushing = asyncio.Lock()
         self._flush_number = 0
         self._in_flight = 0
+        self._connection: Connection | None = None
         self._failures_in_a_row = 0
         self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self.rows_written = 0
@@ -108,15 +109,24 @@ class BatchWriter:
 
     async def drain(self, deadline_seconds: float) -> int:
         """Write what is left, trying until the deadline; return how many rows could not be."""
+        loop = asyncio.get_running_loop()
+        # A write on a dead network is aborted, which ends it sooner than a cancellation would.
+        timer = loop.call_later(deadline_seconds, self._abort)
+        deadline = monotonic() + deadline_seconds
         try:
-            async with asyncio.timeout(deadline_seconds):
-                while True:
-                    if await self._try_flush():
-                        break
-                    await asyncio.sleep(self._backoff.next_delay())
-        except TimeoutError:
-            logger.exception("unwritten candles at the end", extra={"rows": len(self._batch)})
+            while not await self._try_flush():
+                left = deadline - monotonic()
+                if left <= 0:
+                    logger.error("unwritten candles at the end", extra={"rows": len(self._batch)})
+                    break
+                await asyncio.sleep(min(left, self._backoff.next_delay()))
+        finally:
+            timer.cancel()
         return len(self._batch)
+
+    def _abort(self) -> None:
+        if self._connection is not None:
+            abort(self._connection)
 
     async def _try_flush(self) -> bool:
         try:
@@ -160,17 +170,17 @@ class BatchWriter:
     async def _write_chunk(self, candles: list[Candle]) -> int:
         self._in_flight = len(candles)
         try:
-            async with (
-                asyncio.timeout(WRITE_SECONDS),
-                self._pool.connection(CHECKOUT_SECONDS) as connection,
-            ):
-                return await self._write_or_split(connection, candles)
+            async with self._pool.connection(CHECKOUT_SECONDS) as connection:
+                self._connection = connection
+                with abort_after(connection, WRITE_SECONDS):
+                    return await self._write_or_split(connection, candles)
         except BaseException:
             self._flush_number += 1
             self._batch.give_back(candles, monotonic())
             raise
         finally:
             self._in_flight = 0
+            self._connection = None
 
     async def _write_or_split(self, connection: Connection, candles: Sequence[Candle]) -> int:
         """Write `candles`; halve them as long as one of them is what the table refuses."""

@@ -1,0 +1,145 @@
+"""Stored candles by what their readers need, in both ways a stored row can be asked for."""
+
+from decimal import Decimal
+
+import pytest
+
+from spot.clock import from_unix
+from spot.errors import StoreError
+from spot.models import Candle, Granularity, Product
+from spot.store import (
+    Pool,
+    candles,
+    changed_since,
+    newest_candles,
+    open_children,
+    open_pool,
+    save_products,
+    upsert_candles,
+)
+from tests.fixtures.proxy import PostgresProxy
+from tests.fixtures.store import EXCHANGE, make_candle
+
+NOON = 1_733_054_400  # 2024-12-01 12:00 UTC
+DAY = 86_400
+
+
+async def write(pool: Pool, *rows: Candle) -> None:
+    async with pool.connection() as connection:
+        await upsert_candles(connection, EXCHANGE, rows)
+
+
+def candle(product_id: str, granularity: Granularity, start: int) -> Candle:
+    return make_candle(product_id=product_id, granularity=granularity, start=start, at=1)
+
+
+def starts(found: list[Candle], granularity: Granularity) -> list[int]:
+    return [c.start for c in found if c.granularity is granularity]
+
+
+async def test_newest_candle_per_product_and_granularity(pool: Pool) -> None:
+    written = [
+        candle(product_id, granularity, granularity.floor(NOON) - granularity.seconds * n)
+        for product_id in ("BTC-USD", "ETH-USD")
+        for granularity in Granularity
+        for n in range(3)
+    ]
+    await write(pool, *written)
+    found = await newest_candles(pool, EXCHANGE, ["ETH-USD", "DOGE-USD"])
+    assert found == [candle("ETH-USD", g, g.floor(NOON)) for g in Granularity]
+    wanted = [Granularity.ONE_HOUR]
+    found = await newest_candles(pool, EXCHANGE, ["BTC-USD", "ETH-USD"], wanted)
+    assert [c.product_id for c in found] == ["BTC-USD", "ETH-USD"]
+
+
+async def test_newest_of_all_products_are_those_of_the_products_table(pool: Pool) -> None:
+    await write(
+        pool,
+        candle("BTC-USD", Granularity.ONE_MINUTE, NOON),
+        candle("GONE-USD", Granularity.ONE_MINUTE, NOON),
+    )
+    listed = Product(
+        product_id="BTC-USD",
+        base_currency="BTC",
+        quote_currency="USD",
+        status="online",
+        price_increment=Decimal("0.01"),
+        base_increment=Decimal("0.00000001"),
+    )
+    await save_products(pool, EXCHANGE, [listed])
+    found = await newest_candles(pool, EXCHANGE)
+    assert [c.product_id for c in found] == ["BTC-USD"]
+    assert await newest_candles(pool, "simulated") == []
+
+
+async def test_range_is_half_open_ascending_and_keeps_the_newest(pool: Pool) -> None:
+    minute = Granularity.ONE_MINUTE
+    await write(pool, *(candle("BTC-USD", minute, NOON + 60 * n) for n in range(10)))
+
+    async def read(**bounds: int) -> list[int]:
+        found = await candles(pool, EXCHANGE, "BTC-USD", minute, **bounds)
+        return [(c.start - NOON) // 60 for c in found]
+
+    assert await read() == list(range(10))
+    assert await read(start=NOON + 120, end=NOON + 300) == [2, 3, 4]
+    assert await read(limit=3) == [7, 8, 9]
+    assert await read(end=NOON + 300, limit=2) == [3, 4]
+    assert await read(start=NOON + 600) == []
+
+
+async def test_changed_since_brings_what_was_open_what_came_and_one_before(pool: Pool) -> None:
+    at = NOON + 90
+    for granularity in (Granularity.ONE_MINUTE, Granularity.ONE_DAY):
+        first = granularity.floor(at) - 3 * granularity.seconds
+        rows = [candle("BTC-USD", granularity, first + n * granularity.seconds) for n in range(6)]
+        await write(pool, *rows)
+    found = await changed_since(pool, EXCHANGE, from_unix(at))
+    assert starts(found, Granularity.ONE_MINUTE) == [NOON, NOON + 60, NOON + 120, NOON + 180]
+    day = NOON - DAY // 2
+    assert starts(found, Granularity.ONE_DAY) == [day - DAY, day, day + DAY, day + 2 * DAY]
+
+
+async def test_children_of_open_and_previous_parents_and_the_newest_minute(pool: Pool) -> None:
+    at = NOON + 7 * 60
+    await write(
+        pool,
+        *(candle("BTC-USD", Granularity.ONE_MINUTE, NOON + 60 * n) for n in range(-3, 8)),
+        *(candle("BTC-USD", Granularity.SIX_HOUR, NOON - 21_600 * n) for n in range(8)),
+        *(candle("BTC-USD", Granularity.ONE_DAY, NOON - DAY // 2 - DAY * n) for n in range(4)),
+        candle("OLD-USD", Granularity.ONE_MINUTE, NOON - 30 * DAY),
+        candle("OTHER-USD", Granularity.ONE_MINUTE, NOON),
+    )
+    found = await open_children(pool, EXCHANGE, ["BTC-USD", "OLD-USD"], from_unix(at))
+    bitcoin = [c for c in found if c.product_id == "BTC-USD"]
+    assert starts(bitcoin, Granularity.ONE_MINUTE) == [NOON + 60 * n for n in range(8)]
+    midnight = NOON - DAY // 2
+    assert starts(bitcoin, Granularity.SIX_HOUR) == [midnight - DAY + 21_600 * n for n in range(7)]
+    assert starts(bitcoin, Granularity.ONE_DAY) == [midnight - DAY, midnight]
+    assert [c for c in found if c.product_id == "OLD-USD"] == [
+        candle("OLD-USD", Granularity.ONE_MINUTE, NOON - 30 * DAY)
+    ]
+    assert len({c.key for c in found}) == len(found)
+    assert {c.product_id for c in found} == {"BTC-USD", "OLD-USD"}
+
+
+async def test_cut_connection_is_a_store_error_and_heals(pool: Pool, proxy: PostgresProxy) -> None:
+    await write(pool, make_candle())
+    async with open_pool(
+        proxy.url, application_name="spot proxied", is_read_only=True, max_size=1
+    ) as proxied:
+        async with proxied.connection() as connection:
+            proxy.cut()
+            with pytest.raises(StoreError):
+                await newest_candles(connection, EXCHANGE, ["BTC-USD"])
+        proxy.restore()
+        found = await newest_candles(proxied, EXCHANGE, ["BTC-USD"], [Granularity.ONE_MINUTE])
+    assert found == [make_candle()]
+
+
+async def test_read_only_pool_cannot_write(database_url: str) -> None:
+    async with (
+        open_pool(database_url, application_name="spot reader", is_read_only=True) as reader,
+        reader.connection() as connection,
+    ):
+        with pytest.raises(StoreError, match="read-only"):
+            await save_products(connection, EXCHANGE, [], is_whole_list=True)
