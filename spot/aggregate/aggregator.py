@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from spot.aggregate.evidence import MICRO
-from spot.aggregate.product import MINUTE, ProductCandles
+from spot.aggregate.product import ProductCandles
 from spot.clock import EPOCH, from_unix_microseconds, unix_microseconds
-from spot.models import Candle, CandleKey, CandleUpdate, Trade, TradeGap
+from spot.models import Candle, CandleUpdate, Trade, TradeGap
 
 # Completion is looked at this often at most; finer than the grace period by far.
 SWEEP_MICROSECONDS = MICRO // 4
@@ -174,14 +174,10 @@ class Aggregator:
             for hole in product.evidence.ledger.holes
         ]
 
-    def late_minutes(self) -> list[CandleKey]:
-        """Return, once, the minutes that something came for after they were forgotten."""
-        late = []
-        for product_id, product in self._products.items():
-            if product.late_minutes:
-                minutes, product.late_minutes = product.late_minutes, set()
-                late += [CandleKey(product_id, MINUTE, start) for start in sorted(minutes)]
-        return late
+    @property
+    def late_trades(self) -> int:
+        """How many trades came for time that was forgotten; their holes wait for a repair."""
+        return sum(product.late_trades for product in self._products.values())
 
     def recall(self, product_id: str, candles: Sequence[Candle], since: int) -> None:
         """Hold a product's candles since UNIX second `since` again, for a repair."""

@@ -3,7 +3,8 @@
 Trades and candles go in and only mark what they touch; `changes` folds what was marked, fine to
 coarse, and returns the states that are news. A slot is one interval: its sources, and what was
 last told of it. Memory is bounded by `kept_from`: what no open or just-closed parent needs is
-forgotten, and what comes for it later is remembered as `late_minutes` for the repair.
+forgotten; a trade that comes for it later is not taken, so its hole stays open until a repair
+recalls the time around it.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,6 @@ NEVER = 2**63
 MAX_AHEAD_MICROSECONDS = 60 * MICRO
 # How soon to look again at a candle that waits for evidence.
 RETRY_MICROSECONDS = MICRO // 4
-# Late minutes are a to-do list for the repair; beyond this many, verification finds them.
-MAX_LATE = 1_000
 
 
 class _Slot:
@@ -47,7 +46,6 @@ class ProductCandles:
     def __init__(self, product_id: str) -> None:
         self.product_id = product_id
         self.evidence = Evidence()
-        self.late_minutes: set[int] = set()
         self.late_trades = 0
         self.refused_trades = 0
         self.due = NEVER  # exchange time at which some candle may have to be completed
@@ -75,7 +73,8 @@ class ProductCandles:
                     since = max(since, unix_microseconds(gap.after_at))
             until = min(unix_microseconds(newest.updated_at), newest.end * MICRO)
             self.evidence.resume(newest.last_trade_id, until, gaps, since)
-            self._forgotten_before = {g: kept_from(g, now) for g in Granularity}
+            heard = min(now, until // MICRO)
+            self._forgotten_before = {g: kept_from(g, heard) for g in Granularity}
         for candle in candles:
             self._recall(candle)
 
@@ -99,14 +98,17 @@ class ProductCandles:
         """Fold trades of this product; any order, repeats and overlaps allowed."""
         sent = unix_microseconds(sent_at)
         newest_id = 0
+        kept_from_microseconds = self._forgotten_before[MINUTE] * MICRO
         for trade in sorted(trades, key=_trade_id):
             at = unix_microseconds(trade.traded_at)
             if at > sent + MAX_AHEAD_MICROSECONDS:
                 self.refused_trades += 1
-                continue
-            newest_id = max(newest_id, trade.trade_id)
-            if self.evidence.take(trade.trade_id, at, sent_at):
-                self._fold_trade(trade, at)
+            elif at < kept_from_microseconds:
+                self.late_trades += 1
+            else:
+                newest_id = trade.trade_id
+                if self.evidence.take(trade.trade_id, at, sent_at):
+                    self._fold_trade(trade, at)
         if is_snapshot:
             self.evidence.confirm_tail(newest_id, sent)
         self._judge_again()
@@ -124,7 +126,6 @@ class ProductCandles:
     def update(self, candle: Candle) -> bool:
         """Take a whole candle from elsewhere; False if its interval is not kept any more."""
         if candle.start < self._forgotten_before[candle.granularity]:
-            self._remember_late(candle.start)
             return False
         slot = self._slot(candle.granularity, candle.start)
         if slot.given is None or rank(candle) >= rank(slot.given):
@@ -175,6 +176,9 @@ class ProductCandles:
         """Drop what no open or just-closed parent needs at UNIX second `now`."""
         if self._pinned is not None:
             now = min(now, self._pinned)
+        if self.evidence.until:
+            # A feed that fell silent may go on where it stopped.
+            now = min(now, self.evidence.until // MICRO)
         for granularity, slots in self._slots.items():
             first = kept_from(granularity, now)
             marked = self._marked[granularity]
@@ -237,20 +241,12 @@ class ProductCandles:
 
     def _fold_trade(self, trade: Trade, at: int) -> None:
         start = at // (60 * MICRO) * 60
-        if start < self._forgotten_before[MINUTE]:
-            self.late_trades += 1
-            self._remember_late(start)
-            return
         slot = self._slot(MINUTE, start)
         if slot.builder is None:
             slot.builder = MinuteBuilder(trade)
         else:
             slot.builder.add(trade)
         self._marked[MINUTE].add(start)
-
-    def _remember_late(self, start: int) -> None:
-        if len(self.late_minutes) < MAX_LATE:
-            self.late_minutes.add(MINUTE.floor(start))
 
     def _slot(self, granularity: Granularity, start: int) -> _Slot:
         """Return the slot of an interval, made with those of all its parents."""
