@@ -1,0 +1,181 @@
+"""The mender: fetches what the feed missed and feeds it to the aggregator, newest hole first.
+
+    aggregator.gaps ─► Mender ─► REST, one shared budget ─► aggregator.add_trades / update / settle
+
+A small hole is filled trade by trade, by id, so that its candles are exact and counted. A large
+one, and all time before a market's first known trade, is mended from the exchange's own minutes
+once they have settled. Live data never waits for it; a crash in between loses nothing, because the
+holes are rows in `trade_gaps`. Stops only by cancellation.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from spot.aggregate.aggregator import Aggregator
+from spot.backoff import Backoff
+from spot.clock import from_unix, monotonic
+from spot.coinbase.rest import CoinbaseRest
+from spot.errors import ExchangeError, StoreError
+from spot.models import Candle, Coverage, Granularity, TradeGap
+from spot.repair.gap_book import GapBook
+
+logger = logging.getLogger(__name__)
+
+MINUTE = Granularity.ONE_MINUTE
+DAY = Granularity.ONE_DAY
+
+# Three pages of trades; beyond that the exchange's minutes cost fewer requests.
+MOST_TRADES = 3_000
+# The exchange's candle of an ended minute is asked for when its last trades are surely in it.
+SETTLE_SECONDS = 75
+# Coverage is kept for this long: what is older is `spot backfill`'s.
+MOST_DAYS = 7
+# So often the trades are asked for, over some minutes, before the exchange's candles will do.
+MOST_TRIES_FOR_TRADES = 8
+# Requests wait for each other in the limiter; a few at once hide the network's delay.
+WORKERS = 3
+IDLE_SECONDS = 0.25
+# Updates between two breaths of the loop, so that frames are never held up by a repair.
+CANDLES_PER_BREATH = 100
+
+Children = Callable[[str, int], Awaitable[list[Candle]]]
+"""Reads a product's stored candles: all children of intervals that overlap the time since."""
+
+
+class Mender:
+    """Mends the gaps of one shard's products, one at a time per product."""
+
+    def __init__(
+        self, rest: CoinbaseRest, aggregator: Aggregator, book: GapBook, children: Children
+    ) -> None:
+        self._rest = rest
+        self._aggregator = aggregator
+        self._book = book
+        self._children = children
+        self._busy: set[str] = set()
+        self._waits: dict[tuple[str, int], tuple[float, Backoff]] = {}
+        self.counts: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Mend for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(WORKERS):
+                tasks.create_task(self._work(), name=f"mender {number}")
+
+    async def _work(self) -> None:
+        while True:
+            gap = self._next()
+            if gap is None:
+                await asyncio.sleep(IDLE_SECONDS)
+                continue
+            with self._alone(gap.product_id):
+                await self._try(gap)
+
+    def _next(self) -> TradeGap | None:
+        """Choose the newest gap that is nobody's and not waiting; beginnings come last."""
+        now = monotonic()
+        gaps = self._aggregator.gaps()
+        if len(self._waits) > 2 * len(gaps) + 100:
+            known = {(gap.product_id, gap.last_id) for gap in gaps}
+            self._waits = {key: wait for key, wait in self._waits.items() if key in known}
+        ready = [
+            gap
+            for gap in gaps
+            if gap.product_id not in self._busy and self._wait_of(gap) <= now and self._is_ripe(gap)
+        ]
+        return max(ready, key=lambda gap: (gap.after_at is not None, gap.before_at), default=None)
+
+    def _wait_of(self, gap: TradeGap) -> float:
+        wait = self._waits.get((gap.product_id, gap.last_id))
+        return wait[0] if wait else 0.0
+
+    def _is_ripe(self, gap: TradeGap) -> bool:
+        """Whether what mends it can be had: trades at once, candles when they have settled."""
+        if self._wants_trades(gap):
+            return True
+        now = self._aggregator.exchange_at.timestamp()
+        return now >= MINUTE.floor(gap.before_at) + MINUTE.seconds + SETTLE_SECONDS
+
+    def _wants_trades(self, gap: TradeGap) -> bool:
+        """Whether to fetch by id: few are missing, or the minute still runs, which no candle tells.
+
+        Where the trades cannot be had, in the end the exchange's candles must do.
+        """
+        wait = self._waits.get((gap.product_id, gap.last_id))
+        if wait is not None and wait[1].attempts >= MOST_TRIES_FOR_TRADES:
+            return False
+        if gap.after_at is None:
+            return MINUTE.floor(gap.before_at) >= MINUTE.floor(self._aggregator.exchange_at)
+        return gap.last_id - gap.first_id < MOST_TRADES
+
+    @contextmanager
+    def _alone(self, product_id: str) -> Iterator[None]:
+        self._busy.add(product_id)
+        try:
+            yield
+        finally:
+            self._aggregator.release(product_id)
+            self._busy.discard(product_id)
+
+    async def _try(self, gap: TradeGap) -> None:
+        key = (gap.product_id, gap.last_id)
+        try:
+            if self._wants_trades(gap):
+                await self._by_trades(gap)
+            else:
+                await self._by_candles(gap)
+        except (ExchangeError, StoreError) as exc:
+            self.counts["failed"] += 1
+            _, backoff = self._waits.get(key, (0.0, Backoff(1.0, 60.0)))
+            self._waits[key] = (monotonic() + backoff.next_delay(), backoff)
+            if backoff.attempts in {1, 10}:
+                fields = {"product": gap.product_id, "error": str(exc), "tries": backoff.attempts}
+                logger.warning("gap not mended yet", extra=fields)
+        else:
+            self._waits.pop(key, None)
+
+    async def _by_trades(self, gap: TradeGap) -> None:
+        """Fetch the newest page of missing trades; what remains is a smaller gap, chosen again."""
+        since = MINUTE.floor(gap.after_at or gap.before_at)
+        if gap.after_at is None:
+            since = DAY.floor(gap.before_at)
+        await self._recall(gap.product_id, since)
+        trades = await self._rest.trades_before(gap.product_id, gap.last_id + 1)
+        wanted = [trade for trade in trades if trade.trade_id >= gap.first_id]
+        if not wanted:
+            raise ExchangeError(f"no trades from {gap.first_id} to {gap.last_id} to be had yet")
+        self._aggregator.add_trades(wanted, is_snapshot=False, sent_at=self._aggregator.exchange_at)
+        self.counts["trades"] += len(wanted)
+        left = [
+            other
+            for other in self._aggregator.gaps()
+            if other.product_id == gap.product_id and other.last_id == gap.last_id
+        ]
+        if left:
+            raise ExchangeError(f"trade {gap.last_id} is not to be had yet")
+
+    async def _by_candles(self, gap: TradeGap) -> None:
+        """Take the exchange's settled minutes over the whole time of the gap."""
+        end = MINUTE.floor(gap.before_at) + MINUTE.seconds
+        oldest = DAY.floor(gap.before_at) - (MOST_DAYS - 1) * DAY.seconds
+        start = DAY.floor(gap.before_at)
+        if gap.after_at is not None:
+            start = max(MINUTE.floor(gap.after_at), oldest)
+        candles = await self._rest.candles(gap.product_id, MINUTE, start, end)
+        if any(candle.coverage is not Coverage.FULL for candle in candles):
+            raise ExchangeError("the exchange's candles have not settled yet")
+        await self._recall(gap.product_id, start)
+        for number, candle in enumerate(candles):
+            self._aggregator.update(candle)
+            if number % CANDLES_PER_BREATH == 0:
+                await asyncio.sleep(0)
+        self._aggregator.settle(gap, start, end)
+        self._book.mended_by_candles(gap, from_unix(start), self._aggregator.exchange_at)
+        self.counts["candles"] += len(candles)
+
+    async def _recall(self, product_id: str, since: int) -> None:
+        stored = await self._children(product_id, since)
+        self._aggregator.recall(product_id, stored, since)
