@@ -13,23 +13,20 @@ import os
 import socket
 from collections.abc import Sequence
 
-from shards.assignment import products_of
-from shards.catalogue import Selection, StartError, check_venue, select
 from shards.clients import ShardClients
 from shards.feed import ShardFeed
 from shards.gate import SlotGate
+from shards.listing import Listing
 from spot.aggregate.aggregator import Aggregator
-from spot.backoff import Backoff
 from spot.clock import EPOCH, utc_now
 from spot.coinbase.auth import Credentials, load_credentials
 from spot.coinbase.client import FeedClient
 from spot.coinbase.rest import CoinbaseRest, RestSettings
 from spot.errors import ExchangeError, StoreError
-from spot.models import CandleUpdate, Product
+from spot.models import CandleUpdate
 from spot.settings import Settings
 from spot.store.lease import Lease, hold_lease
-from spot.store.pool import Pool, acquire, open_pool
-from spot.store.products import get_active_products, save_products
+from spot.store.pool import Pool, connect, errors_as_ours, open_pool
 from spot.store.reader import open_children
 from spot.store.schema import check_schema
 from spot.store.status import ShardStatus, save_status
@@ -37,13 +34,11 @@ from spot.store.writer import BatchWriter
 
 logger = logging.getLogger(__name__)
 
-# A listing goes live with some minutes' notice; the list is the exchange's largest answer.
-REREAD_SECONDS = 300.0
 STATUS_SECONDS = 1.0
 # Writing the last candles, after at most 2 s for closing the connections: all within 6.5 s.
 DRAIN_SECONDS = 3.0
 # The start waits this long for the list before it falls back to the table.
-PRODUCTS_SECONDS = 15.0
+PRODUCTS_SECONDS = 8.0
 # The exchange's public budget is 10 requests a second and address; the fleet may share one.
 FLEET_REQUESTS_PER_SECOND = 8.0
 MOST_REQUESTS_PER_SECOND = 5.0
@@ -67,7 +62,6 @@ class Shard:
         self._gate = SlotGate(shard_index, settings.shard_count)
         self._aggregator = Aggregator(grace_seconds=settings.grace_seconds)
         self._feed = ShardFeed(self._aggregator)
-        self._unknown: frozenset[str] = frozenset()
         self.is_feeding = False  # from here on a stop has something to flush
 
     def stop(self) -> None:
@@ -82,8 +76,14 @@ class Shard:
         """Hold the shard until `stop`. StoreError: no database, FencedError: taken over."""
         settings = self._settings
         name = f"spot shard {self._index}"
-        owner = f"{socket.gethostname()}/{os.getpid()}"
         budget = min(MOST_REQUESTS_PER_SECOND, FLEET_REQUESTS_PER_SECOND / settings.shard_count)
+        # Before the lease, which is a row of a table that may be missing; and on a connection of
+        # its own, which tells what is wrong where a pool only tells that it waited.
+        async with (
+            connect(self._database_url, application_name=name) as connection,
+            errors_as_ours(),
+        ):
+            await check_schema(connection)
         async with (
             open_pool(self._database_url, application_name=name) as pool,
             CoinbaseRest(
@@ -92,21 +92,19 @@ class Shard:
                 requests_per_second=budget,
                 settings=RestSettings(deadline_seconds=PRODUCTS_SECONDS),
             ) as rest,
-        ):
-            # Before the lease, which is a row of a table that may be missing.
-            async with acquire(pool) as connection:
-                await check_schema(connection)
-            async with hold_lease(
+            hold_lease(
                 self._database_url,
                 settings.exchange,
                 self._index,
-                owner=owner,
+                owner=f"{socket.gethostname()}/{os.getpid()}",
                 shard_count=settings.shard_count,
-            ) as lease:
-                await self._serve(pool, rest, lease)
+            ) as lease,
+        ):
+            await self._serve(pool, rest, lease)
 
     async def _serve(self, pool: Pool, rest: CoinbaseRest, lease: Lease) -> None:
-        mine = await self._find_products(pool, rest)
+        listing = Listing(self._settings, self._index, pool, rest)
+        mine = await listing.first()
         await self._follow(pool, mine)
         writer = BatchWriter(
             pool,
@@ -122,7 +120,7 @@ class Shard:
             # Left only when all connections are closed; until then the writer goes on.
             try:
                 self.is_feeding = True
-                await self._feed_until_stopped(pool, rest, lease, writer, mine)
+                await self._feed_until_stopped(pool, listing, lease, writer, mine)
             finally:
                 self.is_feeding = False
             writing.cancel()
@@ -133,7 +131,7 @@ class Shard:
     async def _feed_until_stopped(
         self,
         pool: Pool,
-        rest: CoinbaseRest,
+        listing: Listing,
         lease: Lease,
         writer: BatchWriter,
         mine: Sequence[str],
@@ -152,7 +150,7 @@ class Shard:
             )
             others = [
                 feeding.create_task(self._report(pool, lease, writer, clients), name="status"),
-                feeding.create_task(self._reread_products(pool, rest, clients), name="products"),
+                feeding.create_task(self._reread_products(pool, listing, clients), name="products"),
             ]
             await self._stopping.wait()
             clients.stop()
@@ -174,51 +172,6 @@ class Shard:
 
     # --- products ----------------------------------------------------------------------------
 
-    async def _find_products(self, pool: Pool, rest: CoinbaseRest) -> list[str]:
-        """Return this shard's products: from the exchange, else from the table, else wait."""
-        backoff = Backoff(1.0, 30.0)
-        while True:
-            try:
-                return await self._ask_for_products(pool, rest)
-            except ExchangeError as exc:
-                stored = await get_active_products(pool, self._settings.exchange)
-                chosen = select(stored, self._settings).active_ids
-                fields = {"error": str(exc), "stored": len(chosen)}
-                logger.warning("the exchange does not list its products", extra=fields)
-                if chosen:
-                    return self._own(chosen)
-            await asyncio.sleep(backoff.next_delay())
-
-    async def _ask_for_products(self, pool: Pool, rest: CoinbaseRest) -> list[str]:
-        listed = await rest.products()
-        check_venue(listed, self._settings)
-        selection = select(listed, self._settings)
-        self._tell_unknown(selection)
-        if self._settings.products and not selection.products:
-            raise StartError(f"SPOT_PRODUCTS: not listed: {', '.join(selection.unknown)}")
-        await self._save(pool, selection.products)
-        return self._own(selection.active_ids)
-
-    def _own(self, product_ids: Sequence[str]) -> list[str]:
-        return products_of(self._index, self._settings.shard_count, product_ids)
-
-    async def _save(self, pool: Pool, products: Sequence[Product]) -> None:
-        """Write the list of markets: one shard the whole of it, the others their own part."""
-        whole = self._index == 0
-        own = set(self._own([product.product_id for product in products]))
-        await save_products(
-            pool,
-            self._settings.exchange,
-            [product for product in products if whole or product.product_id in own],
-            is_whole_list=whole,
-        )
-
-    def _tell_unknown(self, selection: Selection) -> None:
-        odd = frozenset((*selection.unknown, *selection.inactive))
-        if odd - self._unknown:
-            logger.warning("products wanted but not trading", extra={"products": sorted(odd)})
-        self._unknown = odd
-
     async def _follow(self, pool: Pool, product_ids: Sequence[str]) -> None:
         """Let the aggregator begin from what the store holds of these products."""
         followed = set(self._aggregator.product_ids)
@@ -230,17 +183,17 @@ class Shard:
         self._aggregator.add_products(new)
         self._aggregator.restore(stored, now)
 
-    async def _reread_products(self, pool: Pool, rest: CoinbaseRest, clients: ShardClients) -> None:
+    async def _reread_products(self, pool: Pool, listing: Listing, clients: ShardClients) -> None:
         """Follow listings and delistings; a delisted product's last candles still complete."""
         while True:
             try:
-                async with asyncio.timeout(REREAD_SECONDS):
+                async with asyncio.timeout(listing.pause_seconds):
                     await self._reread.wait()
             except TimeoutError:
                 pass
             self._reread.clear()
             try:
-                mine = await self._ask_for_products(pool, rest)
+                mine = await listing.read()
                 await self._follow(pool, mine)
             except (ExchangeError, StoreError) as exc:
                 logger.warning("products not read again", extra={"error": str(exc)})

@@ -2,9 +2,11 @@
 
 pytest_plugins = [
     "tests.fixtures.coinbase",
+    "tests.fixtures.rest_exchange",
     "tests.fixtures.exchange",
     "tests.fixtures.markers",
     "tests.fixtures.postgres",
+    "tests.fixtures.processes",
     "tests.fixtures.proxy",
     "tests.fixtures.store",
     # After the store, whose module it imports.

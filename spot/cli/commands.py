@@ -70,7 +70,6 @@ def _run(name: str, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"spot {name}",
         description=f"{command.summary[0].upper()}{command.summary[1:]}.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     module.add_arguments(parser)
     try:

@@ -65,8 +65,8 @@ def _log(request: web.Request, status: int, seconds: float) -> None:
     stream = request.get(STREAM)
     if stream is None:
         level = logging.WARNING if status >= 500 else logging.INFO
-        # Probes come every few seconds and say nothing as long as they succeed.
-        if request.path in {"/livez", "/readyz", "/health"} and status < 500:
+        # Probes come every few seconds, and their 503 is the answer, not a failure to answer.
+        if request.path in {"/livez", "/readyz", "/health"} and status != 500:
             level = logging.DEBUG
         logger.log(level, "request", extra=fields)
         return

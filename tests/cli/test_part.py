@@ -4,32 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from spot.cli.part import Part
 from spot.errors import LocalError
+from tests.fixtures.processes import is_alive, wait_until
 
 ROOT = Path(__file__).parents[2]
-
-
-def wait_until(is_true: Callable[[], object], what: str, seconds: float = 10) -> None:
-    """Return when the condition holds; fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that is dead but not reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def python(code: str, folder: Path, name: str = "part") -> Part:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.processes import is_alive, wait_until
+
 PROGRAM = Path(__file__).with_name("supervised.py")
 ROOT = Path(__file__).parents[2]
 
@@ -37,22 +39,6 @@ class Fleet:
         """Wait for its end; return exit code and standard output."""
         output, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, output
-
-
-def wait_until(is_true: Callable[[], object], what: str, seconds: float = 10) -> None:
-    """Return when the condition holds; fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that is dead but not reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.fixture

@@ -1,0 +1,172 @@
+"""The whole product: exchange, shards, database, gateway, and a stream read by the library alone.
+
+Exchange time runs several times faster here, so that minutes end while a test waits.
+"""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+
+from spot.clock import utc_now
+from spot.models import Candle, Coverage, Granularity
+from spot.simulator import SimulatedExchange
+from spot.store import Pool, all_products, candles, open_pool, read_statuses
+from tests.fixtures.exchange import StartExchange
+from tests.fixtures.fleet import (
+    SIMULATED,
+    environ_of,
+    get_json,
+    start_gateway,
+    until,
+    until_feeding,
+)
+from tests.fixtures.gateway import Event, open_stream
+from tests.fixtures.processes import StartProcess, children_of, is_alive
+
+MINUTE = Granularity.ONE_MINUTE
+
+
+async def completed(pool: Pool, exchange: SimulatedExchange) -> list[Candle]:
+    """Return every completed one-minute candle in the database."""
+    found: list[Candle] = []
+    for product_id in exchange.product_ids:
+        stored = await candles(pool, SIMULATED, product_id, MINUTE)
+        found += [candle for candle in stored if candle.complete]
+    return found
+
+
+def differences(exchange: SimulatedExchange, stored: list[Candle]) -> list[str]:
+    """Compare every candle that claims to be full with the truth."""
+    wrong = []
+    for candle in stored:
+        if candle.coverage is not Coverage.FULL:
+            continue
+        (true,) = exchange.truth(candle.product_id, MINUTE, candle.start, candle.end)
+        ours = (candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades)
+        if ours != (true.open, true.high, true.low, true.close, true.volume, true.trades):
+            wrong.append(f"{candle} is not {true}")
+    return wrong
+
+
+def full_minutes(stored: list[Candle]) -> int:
+    """Return how many candles are proven."""
+    return sum(candle.coverage is Coverage.FULL for candle in stored)
+
+
+@pytest.mark.timeout(120)
+async def test_candles_reach_the_database_and_the_stream_exactly(
+    start_exchange: StartExchange, start_process: StartProcess, database_url: str
+) -> None:
+    exchange = await start_exchange(products=12, rate=12, speed=15.0)
+    environ = environ_of(exchange, database_url, shards=2)
+    fleet = start_process("-m", "shards", environ=environ)
+    gateway, url = await start_gateway(start_process, environ)
+    async with open_pool(database_url, application_name="test") as pool:
+        await until_feeding(pool, shards=2, products=12)
+        product_id = exchange.product_ids[0]
+
+        def has_minute(event: Event) -> bool:
+            return event.name == "datastar-patch-elements" and any(
+                candle["complete"] == "true" and candle["coverage"] == "full"
+                for candle in event.candles
+            )
+
+        async with open_stream(url, f"product={product_id}&granularity=1m") as stream:
+            event = await stream.until(has_minute, seconds=40)
+        shown = next(candle for candle in event.candles if candle["complete"] == "true")
+        start = int(shown["start"])
+        (stored,) = await candles(pool, SIMULATED, product_id, MINUTE, start, start + 60)
+        names = ("open", "high", "low", "close", "volume", "trades")
+        assert [shown[name] for name in names] == [f"{getattr(stored, name)}" for name in names]
+
+        async def has_many() -> bool:
+            return full_minutes(await completed(pool, exchange)) >= 30
+
+        await until(has_many, "thirty proven minutes", seconds=40)
+        found = await completed(pool, exchange)
+        assert differences(exchange, found) == []
+        # Only the minutes in which the feed began may be unproven.
+        unproven = Counter(c.product_id for c in found if c.coverage is not Coverage.FULL)
+        assert max(unproven.values(), default=0) <= 2
+
+        health = await get_json(f"{url}/health")
+        assert health["simulated"] is True
+        assert [shard["products"] for shard in health["shards"]] == [
+            status.products for status in await read_statuses(pool, SIMULATED)
+        ]
+        family = [*fleet.family(), *gateway.family()]
+        assert len(family) == 4
+        assert fleet.stop() == 0, fleet.log
+        assert gateway.stop() == 0, gateway.log
+        assert not any(map(is_alive, family))
+        assert "Traceback" not in fleet.log + gateway.log
+        # What was written at the very end is as exact.
+        assert differences(exchange, await completed(pool, exchange)) == []
+
+
+@pytest.mark.timeout(120)
+async def test_a_killed_shard_comes_back_and_its_candles_stay_true(
+    start_exchange: StartExchange, start_process: StartProcess, database_url: str
+) -> None:
+    exchange = await start_exchange(products=6, rate=6, speed=15.0)
+    fleet = start_process("-m", "shards", environ=environ_of(exchange, database_url, shards=2))
+    async with open_pool(database_url, application_name="test") as pool:
+        before = await until_feeding(pool, shards=2, products=6)
+
+        async def has_minutes() -> bool:
+            return full_minutes(await completed(pool, exchange)) >= 3
+
+        await until(has_minutes, "the first proven minutes")
+        victim = before[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        killed_at = utc_now()
+
+        async def is_back() -> bool:
+            now = (await read_statuses(pool, SIMULATED))[0]
+            return now.pid != victim.pid and now.products_live == victim.products
+
+        await until(is_back, "a second life")
+        after = await read_statuses(pool, SIMULATED)
+        assert after[0].epoch == victim.epoch + 1
+        assert after[0].started_at > killed_at
+        assert after[1].pid == before[1].pid
+
+        enough = full_minutes(await completed(pool, exchange)) + 12
+
+        async def has_more() -> bool:
+            return full_minutes(await completed(pool, exchange)) >= enough
+
+        await until(has_more, "proven minutes of the second life", seconds=40)
+        assert differences(exchange, await completed(pool, exchange)) == []
+    assert fleet.stop() == 0, fleet.log
+    assert fleet.family() == []
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 5])
+@pytest.mark.timeout(90)
+async def test_every_product_is_on_one_shard_and_connects_are_spread(
+    shards: int, start_exchange: StartExchange, start_process: StartProcess, database_url: str
+) -> None:
+    exchange = await start_exchange(products=30, rate=60, has_limits=True)
+    fleet = start_process("-m", "shards", environ=environ_of(exchange, database_url, shards=shards))
+    async with open_pool(database_url, application_name="test") as pool:
+        statuses = await until_feeding(pool, shards=shards, products=30)
+        assert sum(status.products for status in statuses) == 30
+        for status in statuses:
+            assert status.clients == -(-status.products // 8)
+        assert len(await all_products(pool, SIMULATED)) >= 30
+    carried = [
+        sorted(session.asked("market_trades")) for session in exchange.feed.sessions.values()
+    ]
+    assert all(0 < len(product_ids) <= 8 for product_ids in carried)
+    assert sorted(name for product_ids in carried for name in product_ids) == sorted(
+        exchange.product_ids
+    )
+    assert exchange.connects.peak < 8
+    assert exchange.messages.peak < 8
+    assert exchange.connects.refused == exchange.messages.refused == 0
+    assert len(children_of(fleet.process.pid)) == shards
+    assert fleet.stop() == 0, fleet.log
+    assert fleet.family() == []
