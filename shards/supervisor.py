@@ -167,7 +167,7 @@ class Supervisor:
             shard.backoff.reset()
         if code == ExitCode.FENCED:
             # Nothing is wrong with it: another process took over, and this one becomes its
-            # standby. The pause keeps two fleets from handing a lease to and fro.
+            # standby. The pause keeps two fleets from handing a lease back and forth.
             shard.due_at = now + self._limits.backoff_base_seconds
             logger.warning("shard was taken over", extra={"shard": shard.shard_index})
             return

@@ -25,8 +25,8 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_misspelt_command_names_the_near_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gatway"]) == 2
-    assert capsys.readouterr().err == "spot: no command 'gatway': did you mean gateway?\n"
+    assert main(["gatewa"]) == 2
+    assert capsys.readouterr().err == "spot: no command 'gatewa': did you mean gateway?\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
