@@ -9,6 +9,7 @@ pytest_plugins = [
     "tests.fixtures.processes",
     "tests.fixtures.proxy",
     "tests.fixtures.store",
+    "tests.fixtures.timescale",
     # After the store, whose module it imports.
     "tests.fixtures.gateway",
 ]

@@ -1,4 +1,4 @@
-"""One connection's conversation: what is said, heard, noticed as missing, and given up."""
+"""One connection's conversation: what is said, what is heard, what is noticed as missing."""
 
 from collections import Counter
 from decimal import Decimal
@@ -11,17 +11,14 @@ from hypothesis import strategies as st
 
 from spot.coinbase.events import (
     CandlesReceived,
-    ErrorReceived,
-    FeedEvent,
     FrameDropped,
     HeartbeatReceived,
     SequenceBroken,
     SubscriptionsReceived,
     TradesReceived,
 )
-from spot.coinbase.protocol import FeedTimeouts, Protocol
+from spot.coinbase.protocol import Protocol
 from tests.fixtures.coinbase import (
-    Request,
     frame,
     recorded_frames,
     trades_event,
@@ -32,50 +29,7 @@ from tests.fixtures.coinbase import (
 if TYPE_CHECKING:
     from spot.models import Trade
 
-HEARTBEAT = [{"current_time": "2026-09-30 02:39:54 +0000 UTC m=+1.2", "heartbeat_counter": 7}]
-ACKNOWLEDGED = [
-    {
-        "subscriptions": {
-            "heartbeats": ["heartbeats"],
-            "market_trades": ["A-USD"],
-            "candles": ["A-USD"],
-        }
-    }
-]
-TIMEOUTS = FeedTimeouts()
-
-
-class Feed:
-    """A protocol and the exchange's counter, so that a test writes only what matters."""
-
-    def __init__(self, *product_ids: str) -> None:
-        self.protocol = Protocol(product_ids or ("A-USD",))
-        self.said = self.protocol.connected(0.0)
-        self.sequence_num = 0
-
-    def hear(self, channel: str, events: object, now: float = 0.0) -> list[FeedEvent]:
-        """Receive the next frame of the sequence."""
-        text = frame(channel, self.sequence_num, events)
-        self.sequence_num += 1
-        return self.protocol.receive(text, now)
-
-    def settle(self, now: float = 0.0) -> None:
-        """Receive snapshot, acknowledgement and heartbeat."""
-        for product_id in self.protocol.product_ids:
-            self.hear("market_trades", trades_event(product_id, 1, kind="snapshot"), now)
-        self.hear("subscriptions", ACKNOWLEDGED, now)
-        self.hear("heartbeats", HEARTBEAT, now)
-
-
-def requests(frames: list[str]) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Return what was said, decoded."""
-    decoded = [msgspec.json.decode(text, type=Request) for text in frames]
-    return [(r.type, r.channel, tuple(r.product_ids)) for r in decoded]
-
-
-def ids(events: list[FeedEvent]) -> list[int]:
-    """Return the ids of all trades among `events`."""
-    return [t.trade_id for e in events if isinstance(e, TradesReceived) for t in e.trades]
+from tests.fixtures.feed_protocol import ACKNOWLEDGED, HEARTBEAT, TIMEOUTS, Feed, ids, requests
 
 
 def test_recorded_connection_loses_nothing() -> None:
@@ -252,164 +206,6 @@ def test_late_trades_are_told_but_late_candles_and_heartbeats_are_not() -> None:
     assert feed.protocol.receive(frame("candles", 1, candles), 0.0) == []
     assert feed.protocol.receive(frame("heartbeats", 2, HEARTBEAT), 0.0) == []
     assert feed.protocol.late == 3
-
-
-def test_lost_frame_asks_for_fresh_snapshots_after_growing_pauses() -> None:
-    feed = Feed("A-USD", "B-USD")
-    feed.settle()
-    asked_at = []
-    for tenth in range(1, 1_000):
-        now = tenth / 10
-        feed.sequence_num += 1
-        feed.hear("heartbeats", HEARTBEAT, now)
-        feed.hear("market_trades", trades_event("A-USD", tenth), now)
-        assert feed.protocol.check(now) is None
-        said = requests(feed.protocol.frames_to_send())
-        if said:
-            asked_at.append(now)
-            assert said == [
-                ("unsubscribe", "market_trades", ("A-USD", "B-USD")),
-                ("subscribe", "market_trades", ("A-USD", "B-USD")),
-            ]
-    assert asked_at == [0.1, 5.1, 15.1, 35.1, 75.1]
-
-
-def test_renewal_that_brings_nothing_ends_the_connection() -> None:
-    feed = Feed()
-    feed.settle()
-    feed.protocol.receive(b"garbage", 1.0)
-    feed.protocol.check(1.0)
-    assert feed.protocol.frames_to_send()
-    now = 1.0 + TIMEOUTS.first_data_seconds
-    feed.hear("heartbeats", HEARTBEAT, now)
-    assert feed.protocol.check(now - 0.1) is None
-    assert "no trades" in str(feed.protocol.check(now))
-
-
-def test_missing_heartbeat_ends_the_connection_although_trades_come() -> None:
-    feed = Feed()
-    feed.settle(1.0)
-    feed.hear("market_trades", trades_event("A-USD", 2), 10.9)
-    assert feed.protocol.next_deadline() == 1.0 + TIMEOUTS.heartbeat_seconds
-    assert feed.protocol.check(10.9) is None
-    assert "heartbeat" in str(feed.protocol.check(11.0))
-
-
-def test_heartbeat_moves_the_deadline() -> None:
-    feed = Feed()
-    feed.settle(1.0)
-    feed.hear("heartbeats", HEARTBEAT, 9.0)
-    assert feed.protocol.next_deadline() == 19.0
-
-
-def test_subscription_that_is_neither_answered_nor_served_ends_the_connection() -> None:
-    feed = Feed()
-    feed.hear("heartbeats", HEARTBEAT, 5.0)
-    feed.protocol.receive(b'{"type":"error","message":"authentication failure"}', 5.0)
-    assert feed.protocol.check(TIMEOUTS.confirm_seconds - 0.1) is None
-    reason = str(feed.protocol.check(TIMEOUTS.confirm_seconds))
-    assert "candles, market_trades: authentication failure" in reason
-
-
-def test_error_frame_alone_changes_nothing() -> None:
-    feed = Feed()
-    feed.settle()
-    events = feed.protocol.receive(b'{"type":"error","message":"too many"}', 1.0)
-    assert events == [ErrorReceived("too many")]
-    assert feed.protocol.errors == 1
-    assert ids(feed.hear("market_trades", trades_event("A-USD", 2), 1.0)) == [2]
-    assert feed.protocol.check(2.0) is None
-    assert feed.protocol.frames_to_send() == []
-
-
-def test_data_confirms_a_channel_that_was_never_acknowledged() -> None:
-    feed = Feed()
-    feed.hear("market_trades", trades_event("A-USD", 1, kind="snapshot"))
-    candles = [{"type": "update", "candles": [wire_candle("A-USD", 1_790_000_100)]}]
-    feed.hear("candles", candles)
-    feed.hear("heartbeats", HEARTBEAT, 9.0)
-    assert feed.protocol.check(TIMEOUTS.confirm_seconds) is None
-
-
-def test_no_first_data_is_asked_for_once_and_then_ends_the_connection() -> None:
-    feed = Feed()
-    feed.hear("subscriptions", ACKNOWLEDGED)
-    feed.hear("heartbeats", HEARTBEAT, 9.0)
-    assert feed.protocol.check(10.0) is None
-    assert requests(feed.protocol.frames_to_send())[1] == ("subscribe", "market_trades", ("A-USD",))
-    feed.hear("heartbeats", HEARTBEAT, 19.0)
-    assert "no trades" in str(feed.protocol.check(20.0))
-
-
-def test_quiet_connection_is_asked_and_its_answer_proves_it() -> None:
-    feed = Feed()
-    feed.settle()
-    feed.hear("heartbeats", HEARTBEAT, 120.0)
-    assert feed.protocol.check(119.9) is None
-    assert feed.protocol.frames_to_send() == []
-    assert feed.protocol.check(120.0) is None
-    assert len(feed.protocol.frames_to_send()) == 2
-    feed.hear("market_trades", trades_event("A-USD", 1, kind="snapshot"), 121.0)
-    feed.hear("heartbeats", HEARTBEAT, 131.0)
-    assert feed.protocol.check(131.0) is None
-
-
-def test_product_is_live_after_its_first_trade_not_before() -> None:
-    feed = Feed("A-USD", "B-USD")
-    feed.hear("subscriptions", ACKNOWLEDGED)
-    assert feed.protocol.live_products == frozenset()
-    feed.hear("market_trades", trades_event("B-USD", 1))
-    assert feed.protocol.live_products == {"B-USD"}
-
-
-def test_health_is_proven_by_time_confirmation_and_data_together() -> None:
-    feed = Feed()
-    feed.settle()
-    feed.hear("heartbeats", HEARTBEAT, TIMEOUTS.proven_seconds - 0.1)
-    assert not feed.protocol.is_proven
-    feed.hear("heartbeats", HEARTBEAT, TIMEOUTS.proven_seconds)
-    assert feed.protocol.is_proven
-
-
-def test_heart_alone_proves_no_health() -> None:
-    feed = Feed()
-    feed.hear("heartbeats", HEARTBEAT, TIMEOUTS.proven_seconds)
-    assert not feed.protocol.is_proven
-
-
-def test_products_change_on_the_open_connection() -> None:
-    feed = Feed("A-USD", "B-USD")
-    feed.settle()
-    feed.protocol.set_products(["B-USD", "C-USD"], 1.0)
-    assert requests(feed.protocol.frames_to_send()) == [
-        ("unsubscribe", "market_trades", ("A-USD",)),
-        ("unsubscribe", "candles", ("A-USD",)),
-        ("subscribe", "market_trades", ("C-USD",)),
-        ("subscribe", "candles", ("C-USD",)),
-    ]
-    assert feed.protocol.live_products == {"B-USD"}
-    assert feed.hear("market_trades", trades_event("A-USD", 5)) == []
-    assert ids(feed.hear("market_trades", trades_event("C-USD", 5))) == [5]
-
-
-def test_first_products_of_an_empty_connection_must_be_confirmed() -> None:
-    protocol = Protocol([])
-    protocol.connected(0.0)
-    protocol.receive(frame("heartbeats", 0, HEARTBEAT), 500.0)
-    protocol.set_products(["A-USD"], 500.0)
-    assert protocol.check(500.1) is None
-    protocol.receive(frame("heartbeats", 1, HEARTBEAT), 509.0)
-    assert "candles, market_trades" in str(protocol.check(510.0))
-
-
-def test_last_products_leave_a_living_connection() -> None:
-    feed = Feed()
-    feed.settle()
-    feed.protocol.set_products([], 1.0)
-    assert [r[0] for r in requests(feed.protocol.frames_to_send())] == ["unsubscribe"] * 2
-    feed.hear("heartbeats", HEARTBEAT, 1_000.0)
-    assert feed.protocol.check(1_000.0) is None
-    assert feed.protocol.next_deadline() == 1_000.0 + TIMEOUTS.heartbeat_seconds
 
 
 @given(st.lists(st.binary(max_size=60) | st.sampled_from(recorded_frames()), max_size=30))
