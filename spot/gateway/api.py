@@ -1,5 +1,7 @@
 """The JSON endpoints: products, candles, and the three kinds of health."""
 
+import asyncio
+
 import msgspec
 from aiohttp import web
 
@@ -90,11 +92,12 @@ async def get_candles(request: web.Request) -> web.Response:
     limit = query.whole(request.query, "limit", 1, MAX_CANDLES, default=DEFAULT_CANDLES)
     if start is not None and end is not None and end <= start:
         raise bad_request("end", f"wanted an end after the start {start}, found {end}")
-    await gateway.catalog.check(names)
     product_id = next(iter(names))
-    found = await read_candles(
-        gateway.pool, gateway.settings.exchange, product_id, granularity, start, end, limit
-    )
+    async with asyncio.timeout(gateway.pace.query_seconds):
+        await gateway.catalog.check(names)
+        found = await read_candles(
+            gateway.pool, gateway.settings.exchange, product_id, granularity, start, end, limit
+        )
     return json_answer(
         CandlesAnswer(
             product=product_id,

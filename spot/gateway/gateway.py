@@ -42,6 +42,7 @@ class Pace:
     drain_seconds: float = 4.0  # of the 10 s between SIGTERM and SIGKILL
     lag_deadline_seconds: float = 20.0
     reread_seconds: float = 60.0
+    query_seconds: float = 5.0  # a request that waits longer for the database is told so
 
 
 class Gateway:

@@ -23,6 +23,9 @@ from spot.models import Candle, Granularity
 SLICE = 500
 # A client that reads again within this rejoins; one gone for longer holds memory for nothing.
 LAG_DEADLINE_SECONDS = 20.0
+# A planned close is spread over so many steps, and over at most this much time per stream.
+CLOSE_BATCHES = 20
+CLOSE_SECONDS = 0.01
 # After a planned close pages return spread over this, not all in one second.
 RETRY_MS = (500, 3_000)
 
@@ -152,13 +155,15 @@ class Hub:
                 await asyncio.sleep(0)
 
     async def close_all(self, reason: str, over_seconds: float) -> None:
-        """End every stream, spread evenly over the time, so that not all return at once."""
+        """End every stream, spread over at most this time, so that not all return at once."""
         subscribers = list(self._subscribers)
-        batch = max(1, len(subscribers) // 20)
+        batch = max(1, len(subscribers) // CLOSE_BATCHES)
+        # A handful is no storm: nobody shall wait for them.
+        pause = min(over_seconds / CLOSE_BATCHES, batch * CLOSE_SECONDS)
         for number, subscriber in enumerate(subscribers):
+            if number and number % batch == 0:
+                await asyncio.sleep(pause)
             self._say_goodbye(subscriber, reason)
-            if number % batch == batch - 1:
-                await asyncio.sleep(over_seconds * batch / len(subscribers))
 
     async def _fan_out(self, topic: Topic, changes: list[Change], written: int) -> int:
         payload = render(changes, topic.subscription.format)

@@ -6,6 +6,7 @@ information over newer, and a completed candle never opens again.
 """
 
 from collections import deque
+from collections.abc import Iterator
 
 from spot.gateway.conflation import Change, Pending, StreamKey
 from spot.gateway.topic import Subscription
@@ -18,7 +19,10 @@ REPLAY_CHANGES = 50_000
 
 
 class CandleMemory:
-    """The newest state per key, a few intervals back, and the order of what happened."""
+    """The newest state per key, a few intervals back, and the order of what happened.
+
+    Iterating yields every product and granularity that has a candle.
+    """
 
     def __init__(self, epoch: str, *, replay_changes: int = REPLAY_CHANGES) -> None:
         self.epoch = epoch
@@ -35,9 +39,11 @@ class CandleMemory:
         change = self._newest.get(key)
         return None if change is None else change.candle
 
-    def keys(self) -> list[StreamKey]:
-        """Return every product and granularity that has a candle."""
-        return list(self._newest)
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    def __iter__(self) -> Iterator[StreamKey]:
+        return iter(self._newest)
 
     def learn(self, candle: Candle, *, is_notified: bool) -> list[Change]:
         """Take in a candle; return the changes it makes, in order: none, itself, or more.

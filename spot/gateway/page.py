@@ -5,6 +5,7 @@ from then on Datastar's client patches the same elements. What is chosen stands 
 (`?product=BTC-USD&granularity=1m`), so a page can be kept, sent and opened again.
 """
 
+import re
 import string
 from collections.abc import Sequence
 from decimal import Decimal
@@ -38,6 +39,8 @@ NO_CLIENT = (
     " <code>make setup</code>) on the server and reload.</p>"
 )
 CURRENT = ' aria-current="true"'
+# One folder deep at most, no leading dot: nothing outside can be named.
+FILE_NAME = re.compile(r"(vendor/)?[A-Za-z0-9][A-Za-z0-9.-]*")
 TYPES = {
     ".js": "text/javascript",
     ".css": "text/css",
@@ -71,8 +74,9 @@ async def get_page(request: web.Request) -> web.Response:
 
 async def get_file(request: web.Request) -> web.StreamResponse:
     """Return one of the page's files."""
-    path = (WEB / request.match_info["name"]).resolve()
-    if not path.is_relative_to(WEB) or path.suffix not in TYPES or not path.is_file():
+    name = request.match_info["name"]
+    path = WEB / name
+    if not FILE_NAME.fullmatch(name) or path.suffix not in TYPES or not path.is_file():
         raise web.HTTPNotFound
     # Asked again every time and answered 304: after a deploy nobody runs old scripts.
     return web.FileResponse(

@@ -65,37 +65,51 @@ async def serve(
 ) -> AsyncIterator[tuple[Gateway, str]]:
     """Serve until the block ends; yield the gateway and its URL."""
     database_url = settings.database_url or ""
-    async with connect(database_url, application_name="spot-gateway-check") as connection:
-        await check_schema(connection)
-    listener = CandleListener(database_url)
-    async with open_pool(
-        database_url, application_name="spot-gateway", max_size=POOL_MAX_SIZE, is_read_only=True
-    ) as pool:
-        gateway = Gateway(settings, pool, listener, epoch=secrets.token_hex(4), pace=pace or Pace())
-        runner = web.AppRunner(
-            make_app(gateway),
-            handle_signals=False,
-            handler_cancellation=True,  # the only way a stream learns that its client left
-            access_log=None,
-            shutdown_timeout=REQUEST_GRACE_SECONDS,
-        )
-        await runner.setup()
-        try:
-            async with asyncio.TaskGroup() as group:
-                following = group.create_task(gateway.run(), name="gateway")
-                sock = listening_socket(host, settings.port)
-                site = web.SockSite(runner, sock)
-                await site.start()
+    # Bound first: a taken port is told before anything else is started.
+    sock = listening_socket(host, settings.port)
+    with contextlib.closing(sock):
+        async with connect(database_url, application_name="spot-gateway check") as connection:
+            await check_schema(connection)
+        async with open_pool(
+            database_url,
+            application_name="spot-gateway",
+            max_size=POOL_MAX_SIZE,
+            is_read_only=True,
+        ) as pool:
+            listener = CandleListener(database_url, application_name="spot-gateway listener")
+            gateway = Gateway(
+                settings, pool, listener, epoch=secrets.token_hex(4), pace=pace or Pace()
+            )
+            async with _serving(gateway, sock):
                 port = sock.getsockname()[1]
                 logger.info("gateway listens", extra={"host": host, "port": port})
-                try:
-                    yield gateway, f"http://127.0.0.1:{port}"
-                finally:
-                    await site.stop()
-                    await gateway.drain()
-                    following.cancel()
-        finally:
-            await runner.cleanup()
+                yield gateway, f"http://127.0.0.1:{port}"
+
+
+@contextlib.asynccontextmanager
+async def _serving(gateway: Gateway, sock: socket.socket) -> AsyncIterator[None]:
+    """Follow the database and answer requests until the block ends, then drain."""
+    runner = web.AppRunner(
+        make_app(gateway),
+        handle_signals=False,
+        handler_cancellation=True,  # the only way a stream learns that its client left
+        access_log=None,
+        shutdown_timeout=REQUEST_GRACE_SECONDS,
+    )
+    await runner.setup()
+    try:
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(gateway.run(), name="gateway")
+            site = web.SockSite(runner, sock)
+            await site.start()
+            try:
+                yield
+            finally:
+                await site.stop()
+                await gateway.drain()
+                following.cancel()
+    finally:
+        await runner.cleanup()
 
 
 async def run(settings: Settings) -> None:

@@ -31,7 +31,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     gateway = request.app[GATEWAY]
     _refuse_if_unable(gateway)
     subscription = query.subscription(request.query)
-    await gateway.catalog.check(subscription.products or frozenset())
+    async with asyncio.timeout(gateway.pace.query_seconds):
+        await gateway.catalog.check(subscription.products or frozenset())
     last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
     response = web.StreamResponse(headers=STREAM_HEADERS)
     is_chunked = request.version >= HttpVersion11

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from spot.backoff import Backoff
-from spot.clock import utc_now
 from spot.errors import StoreError
 from spot.gateway.hub import Hub
 from spot.gateway.sequence import FlushSequence, Verdict
-from spot.models import Candle, Granularity
+from spot.models import Candle
 from spot.store.listener import CandleListener
 from spot.store.notification import Notification
 from spot.store.pool import Pool
@@ -70,17 +69,10 @@ class Tail:
     async def _on_ready(self) -> None:
         """Read what is there; the listener already collects what happens meanwhile."""
         self._sequence.forget()
-        if self.is_loaded:
-            await self._read_changes()
-            return
-        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-            newest = await newest_candles(self._pool, self._exchange, None, tuple(Granularity))
-            self._see(newest)
-            # The intervals before: one of them may not be complete yet, and will be news then.
-            recent = await changed_since(self._pool, self._exchange, self._cursor())
-        self._offer([*newest, *recent], is_notified=False)
+        await self._read_changes()
+        if not self.is_loaded:
+            logger.info("state read", extra={"keys": len(self._hub.memory)})
         self.is_loaded = True
-        logger.info("state read", extra={"candles": len(newest), "recent": len(recent)})
 
     def _on_notification(self, notification: Notification) -> None:
         if notification.exchange != self._exchange:
@@ -119,16 +111,21 @@ class Tail:
                 await asyncio.sleep(backoff.next_delay())
 
     async def _read_changes(self) -> None:
+        candles: list[Candle] = []
         async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-            candles = await changed_since(self._pool, self._exchange, self._cursor())
+            if self.newest_at is None:
+                # Nothing is known, not even the exchange's time, by which changes are searched.
+                candles += await newest_candles(self._pool, self._exchange)
+                self._see(candles)
+            if self.newest_at is not None:
+                # At the start too: an interval before the newest may not be complete yet, and its
+                # completion will be news only if it is known to have been open. Not searched by our
+                # own clock: a replayed market's time is another.
+                since = self.newest_at - MARGIN
+                candles += await changed_since(self._pool, self._exchange, since)
         self.rereads += 1
         news = self._offer(candles, is_notified=False)
         logger.debug("read again", extra={"candles": len(candles), "news": news})
-
-    def _cursor(self) -> datetime:
-        """Return the exchange time since which something may have been missed."""
-        # Not our own clock: a replayed market's time is another.
-        return (self.newest_at or utc_now()) - MARGIN
 
     def _offer(self, candles: Sequence[Candle], *, is_notified: bool) -> int:
         self._see(candles)

@@ -1,7 +1,5 @@
 """Server-sent events: byte for byte what Datastar's own library writes."""
 
-from typing import cast
-
 import pytest
 from datastar_py.consts import ElementPatchMode, ElementPatchNamespace
 from datastar_py.sse import ServerSentEventGenerator
@@ -9,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.gateway.events import (
-    Mode,
-    Namespace,
     PatchOptions,
     chunk,
     json_event,
@@ -59,8 +55,8 @@ def test_patch_elements_equals_the_reference(
     )
     options = PatchOptions(
         selector=selector,
-        mode=cast("Mode", mode.value),
-        namespace=cast("Namespace", namespace.value),
+        mode=mode.value,
+        namespace=namespace.value,
         use_view_transition=use_view_transition,
         view_transition_selector=view_transition_selector,
     )

@@ -28,21 +28,21 @@ class Socket(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.buffered = 0
-        self.is_reading = True
+        self.reads = True
         self.is_aborted = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert isinstance(data, bytes)
         self.writes.append(data)
-        if not self.is_reading:
+        if not self.reads:
             self.buffered += len(data)
 
     def stall(self) -> None:
-        self.is_reading = False
+        self.reads = False
         self.buffered = HIGH_BYTES
 
     def drain(self) -> None:
-        self.is_reading = True
+        self.reads = True
         self.buffered = 0
 
     def get_write_buffer_size(self) -> int:
@@ -147,7 +147,7 @@ async def test_correction_of_an_old_candle_leaves_the_page_at_the_newest() -> No
 
 
 async def test_slow_stream_is_conflated_then_rejoins_with_everything_completed() -> None:
-    hub, clock = Hub("e"), Clock()
+    hub = Hub("e")
     slow, quick = join(hub), join(hub)
     slow.stall()
     for number in range(4):
@@ -161,7 +161,6 @@ async def test_slow_stream_is_conflated_then_rejoins_with_everything_completed()
     await hub.tick()
     assert hub.lagging == 1
     assert len(slow.events) == 1
-    assert clock.now
     slow.drain()
     await hub.tick()
     assert hub.lagging == 0
@@ -181,11 +180,10 @@ async def test_stream_that_never_drains_is_cut_after_the_deadline() -> None:
     await hub.tick()
     clock.now += 19
     await hub.tick()
-    assert not slow.is_aborted
+    assert hub.lagging == 1
     clock.now += 2
     await hub.tick()
-    assert slow.is_aborted
-    assert not quick.is_aborted
+    assert (slow.is_aborted, quick.is_aborted) == (True, False)
     assert hub.lagging == 0
 
 
@@ -302,7 +300,7 @@ async def test_every_stream_sees_each_completion_once_and_ends_at_the_newest(
     ]
     assert len(found) == len(set(found))
     assert {(product, start): volume for product, start, volume in found} == completed
-    for key in hub.memory.keys():
+    for key in hub.memory:
         newest = hub.memory.newest(key)
         if subscription.covers(key) and newest is not None:
             # A program keeps candles by their start, so order matters only within one.

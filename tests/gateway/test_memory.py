@@ -123,7 +123,7 @@ def test_client_that_is_cut_anywhere_misses_no_completed_candle(
     assert {candle.key: candle for candle in seen} == done
     # Each state of each is seen once, however often the client was cut.
     assert len({(c.key, c.revision, c.updated_at) for c in seen}) == len(seen)
-    for key in memory.keys():
+    for key in memory:
         last = [c.candle for c in cut if c.stream_key == key]
         assert last[-1] == memory.newest(key)
 
@@ -148,6 +148,6 @@ def test_conflation_keeps_completions_and_the_newest(
     done = {c.candle.key: c.candle for c in told if c.candle.complete}
     seen = {c.candle.key: c.candle for c in sent if c.candle.complete and not c.is_repeat}
     assert seen == done
-    for key in memory.keys():
+    for key in memory:
         assert [c.candle for c in sent if c.stream_key == key][-1] == memory.newest(key)
     assert len(sent) + pending.conflated == len(told)

@@ -3,12 +3,14 @@
 import asyncio
 import socket
 from decimal import Decimal
+from functools import partial
 
 from spot.gateway.gateway import Pace
 from spot.models import Candle, Granularity
 from spot.store import Pool, candles
 from tests.fixtures.gateway import (
     HURRIED,
+    Event,
     Publisher,
     open_stream,
     running_gateway,
@@ -179,6 +181,10 @@ def deaf_client(url: str, query: str) -> socket.socket:
     return client
 
 
+def has_trades(trades: int, event: Event) -> bool:
+    return event.name == "candle" and bool(event.json["trades"] == trades)
+
+
 async def test_client_that_does_not_read_is_cut_and_nobody_else_notices(
     database_url: str, publish: Publisher
 ) -> None:
@@ -195,9 +201,7 @@ async def test_client_that_does_not_read_is_cut_and_nobody_else_notices(
                     number += 1
                     news = make_candle(at=1, trades=number, revision=number)
                     gateway.hub.offer([news], is_notified=True)
-                    await quick.until(
-                        lambda e, n=number: e.name == "candle" and e.json["trades"] == n
-                    )
+                    await quick.until(partial(has_trades, number))
             assert gateway.hub.counts.lags >= 1
             assert gateway.hub.counts.conflated > 0
             assert gateway.hub.streams == 1

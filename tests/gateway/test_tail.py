@@ -1,0 +1,140 @@
+"""Following the database: lost connections, lost notifications, replaced writers."""
+
+from decimal import Decimal
+
+import psycopg
+
+from spot.gateway.gateway import Gateway, Pace
+from spot.models import Candle, Granularity
+from spot.store import CHANNEL, Pool, pack, upsert_candle
+from tests.fixtures.gateway import HURRIED, Publisher, open_stream, running_gateway, starts_of
+from tests.fixtures.proxy import PostgresProxy
+from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
+
+BTC = ("BTC-USD", Granularity.ONE_MINUTE)
+
+
+async def write_silently(pool: Pool, *candles: Candle) -> None:
+    """Write as a shard does whose notification is lost."""
+    async with pool.connection() as connection:
+        for candle in candles:
+            await upsert_candle(connection, EXCHANGE, candle)
+
+
+async def notify(pool: Pool, candle: Candle, *, flush: int, epoch: int = 1) -> None:
+    (payload,) = pack([candle], exchange=EXCHANGE, shard_index=0, epoch=epoch, flush=flush)
+    async with pool.connection() as connection:
+        await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+
+
+def has_newest(gateway: Gateway, candle: Candle) -> bool:
+    return gateway.hub.memory.newest(BTC) == candle
+
+
+async def test_killed_listener_comes_back_and_misses_nothing(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    await publish(make_candle(at=1))
+    async with (
+        running_gateway(database_url) as (gateway, url),
+        open_stream(url, "product=BTC-USD&format=json") as stream,
+    ):
+        await stream.until(lambda e: e.name == "candle")
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin:
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'spot-gateway%%' AND datname = current_database()"
+            )
+        # Before it listens again; only reading the tables can tell.
+        done = make_candle(complete=True, at=59, volume=Decimal(9))
+        newest = make_candle(start=START + 60, at=1)
+        await write_silently(pool, done, newest)
+        await stream.until(lambda e: e.name == "candle" and e.json["start"] == START + 60)
+        assert starts_of(stream.events) == [START]
+        await eventually(lambda: gateway.is_ready)
+        await publish(make_candle(start=START + 60, at=2, trades=500))
+        await stream.until(lambda e: e.name == "candle" and e.json["trades"] == 500)
+
+
+async def test_database_away_is_told_and_healed(
+    proxy: PostgresProxy, publish: Publisher, pool: Pool
+) -> None:
+    async with (
+        running_gateway(proxy.url) as (gateway, url),
+        open_stream(url, "product=BTC-USD&format=json") as stream,
+    ):
+        proxy.cut()
+        beat = await stream.until(lambda e: e.name == "heartbeat" and e.json["status"] == "down")
+        assert beat
+        missed = make_candle(at=7, trades=7)
+        await write_silently(pool, missed)
+        proxy.restore()
+        await stream.until(lambda e: e.name == "candle" and e.json["trades"] == 7, seconds=20)
+        await eventually(lambda: gateway.report().database.connected and gateway.is_ready)
+
+
+async def test_hole_in_the_numbers_is_read_again(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    async with running_gateway(database_url) as (gateway, _):
+        await notify(pool, make_candle(product_id="ETH-USD"), flush=1)
+        await eventually(lambda: gateway.tail.notifications == 1)
+        lost = make_candle(at=10, trades=99)
+        await write_silently(pool, lost)
+        await notify(pool, make_candle(product_id="ETH-USD", at=20, trades=3), flush=3)
+        await eventually(lambda: has_newest(gateway, lost))
+        assert gateway.tail.holes == 1
+
+
+async def test_loss_that_no_number_shows_is_found_by_the_slow_reading(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    await publish(make_candle(at=1))
+    pace = Pace(heartbeat_seconds=0.2, drain_seconds=0.1, reread_seconds=0.2)
+    async with running_gateway(database_url, pace=pace) as (gateway, _):
+        lost = make_candle(at=10, trades=99)
+        await write_silently(pool, lost)
+        await eventually(lambda: has_newest(gateway, lost))
+        assert gateway.tail.holes == 0
+
+
+async def test_replaced_writer_is_not_listened_to(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    async with running_gateway(database_url) as (gateway, _):
+        right = make_candle(at=10, trades=10)
+        await notify(pool, right, flush=1, epoch=5)
+        await eventually(lambda: has_newest(gateway, right))
+        await notify(pool, make_candle(at=20, trades=666), flush=9, epoch=4)
+        await eventually(lambda: gateway.tail.stale == 1)
+        assert has_newest(gateway, right)
+
+
+async def test_garbage_and_other_exchanges_change_nothing(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    async with running_gateway(database_url) as (gateway, _):
+        (other,) = pack([make_candle(at=1)], exchange="simulated", shard_index=0, epoch=1, flush=1)
+        async with pool.connection() as connection:
+            for payload in ("", "garbage", other):
+                await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+        right = make_candle(at=2)
+        await notify(pool, right, flush=1)
+        await eventually(lambda: has_newest(gateway, right))
+        assert gateway.tail.notifications == 1
+
+
+async def test_state_read_at_the_start_knows_the_interval_before(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    """It may not be complete yet; when it completes that is news, and only then."""
+    await publish(make_candle(at=30), make_candle(start=START + 60, at=1))
+    async with (
+        running_gateway(database_url, pace=HURRIED) as (_, url),
+        open_stream(url, "product=BTC-USD&format=json") as stream,
+    ):
+        await stream.until(lambda e: e.name == "candle")
+        assert starts_of(stream.events) == []
+        await publish(make_candle(complete=True, at=59))
+        await stream.until(lambda e: e.name == "candle" and e.json["complete"])
+        assert starts_of(stream.events) == [START]
