@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 REREAD_SECONDS = 300.0
 # Until the next try when it could not be read.
 RETRY_SECONDS = 30.0
+# Of the attempts at the start the first is logged, then one of so many.
+_LOG_EVERY = 10
 
 
 class Listing:
@@ -48,8 +50,13 @@ class Listing:
             except ExchangeError as exc:
                 stored = await get_active_products(self._pool, self._settings.exchange)
                 chosen = select(stored, self._settings).active_ids
-                fields = {"error": str(exc), "stored": len(chosen)}
-                logger.warning("the exchange does not list its products", extra=fields)
+                fields = {
+                    "error": str(exc),
+                    "stored": len(chosen),
+                    "attempts": backoff.attempts + 1,
+                }
+                level = logging.WARNING if backoff.attempts % _LOG_EVERY == 0 else logging.DEBUG
+                logger.log(level, "the exchange does not list its products", extra=fields)
                 if chosen:
                     return self._own(chosen)
             await asyncio.sleep(backoff.next_delay())

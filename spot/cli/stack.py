@@ -28,6 +28,7 @@ _TURN_SECONDS = 0.2
 _MIGRATE_SECONDS = 120.0  # another migration may hold the lock
 _START_SECONDS = 30.0  # a cold machine imports slowly
 _CANDLES_SECONDS = 60.0
+_ALL_CANDLES_SECONDS = 10.0
 _STOP_SECONDS = 9.0  # each part stops itself within 8
 _REQUEST_SECONDS = 2.0
 
@@ -143,15 +144,24 @@ class Stack:
 
         def has_candles() -> bool:
             health.update(json.loads(get(self._plan.port, "/health")[1]))
-            return bool(health["freshness"]["candle_at"]) and _live_products(health) > 0
+            return bool(health["freshness"]["candle_at"]) and _total(health, "products_live") > 0
+
+        def has_all() -> bool:
+            is_whole = has_candles() and len(health["shards"]) == self._plan.shard_count
+            return is_whole and _total(health, "products_live") == _total(health, "products")
 
         try:
             self._until(has_candles, "candles", signals, _CANDLES_SECONDS)
         except TimeoutError:
             # Not fatal: the exchange may be away, and the fleet will go on trying.
             self._terminal.problem("candles", f"none after {_CANDLES_SECONDS:.0f} s, still trying")
-        else:
-            self._terminal.part("candles", f"flowing, {_live_products(health)} products so far")
+            return
+        # Hundreds of products take half a minute at the exchange's limits: nobody waits for that.
+        with contextlib.suppress(TimeoutError):
+            self._until(has_all, "all candles", signals, _ALL_CANDLES_SECONDS)
+        live, wanted = _total(health, "products_live"), _total(health, "products")
+        how_many = f"{live} products" if live == wanted else f"{live} of {wanted} products so far"
+        self._terminal.part("candles", f"flowing, {how_many}")
 
     def _launch(self, name: str, command: list[str], environ: Mapping[str, str]) -> None:
         self._parts.append(Part.start(name, command, environ, self._logs))
@@ -248,8 +258,8 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         connection.close()
 
 
-def _live_products(health: dict[str, Any]) -> int:
-    return sum(int(shard["products_live"]) for shard in health["shards"])
+def _total(health: dict[str, Any], field: str) -> int:
+    return sum(int(shard[field]) for shard in health["shards"])
 
 
 def _spot(*arguments: str) -> list[str]:

@@ -57,6 +57,7 @@ def test_ctrl_c_leaves_nothing_and_the_next_start_finds_the_candles(
     columns = {re.match(r" +\S+ +", line).end() for line in lines[: len(parts)]}  # type: ignore[union-attr]  # each matches
     assert len(columns) == 1
     assert lines[-2:] == [f"  http://localhost:{port}", "  Ctrl-C to stop"]
+    assert lines[len(parts) - 1].endswith("flowing, 4 products")
     assert "!" not in program.log
     assert get(port, "/")[0] == 200
     family = program.family()
