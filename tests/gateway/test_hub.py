@@ -1,16 +1,15 @@
 """The hub: the same bytes to everybody, in order, and a slow client hurts only itself."""
 
-import asyncio
 from decimal import Decimal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot.gateway.hub import Hub
-from spot.gateway.subscriber import HIGH_BYTES, Subscriber
+from spot.gateway.subscriber import Subscriber
 from spot.gateway.topic import StreamFormat, Subscription
 from spot.models import Candle, Granularity
-from tests.fixtures.gateway import Event, parse_events, starts_of
+from tests.fixtures.gateway import Event, Socket, starts_of
 from tests.fixtures.store import START, make_candle
 
 ONE_MINUTE = frozenset({Granularity.ONE_MINUTE})
@@ -19,48 +18,6 @@ BTC = Subscription(
     products=frozenset({"BTC-USD"}), granularities=ONE_MINUTE, format=StreamFormat.JSON
 )
 ELEMENTS = Subscription(products=None, granularities=ONE_MINUTE)
-
-
-class Socket(asyncio.Transport):
-    """A connection whose client reads, or does not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.buffered = 0
-        self.reads = True
-        self.is_aborted = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert isinstance(data, bytes)
-        self.writes.append(data)
-        if not self.reads:
-            self.buffered += len(data)
-
-    def stall(self) -> None:
-        self.reads = False
-        self.buffered = HIGH_BYTES
-
-    def drain(self) -> None:
-        self.reads = True
-        self.buffered = 0
-
-    def get_write_buffer_size(self) -> int:
-        return self.buffered
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert high == HIGH_BYTES
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-    @property
-    def events(self) -> list[Event]:
-        text = b"".join(frame.split(b"\r\n", 1)[1][:-2] for frame in self.writes).decode()
-        return list(parse_events(text))
 
 
 class Clock:
