@@ -7,21 +7,22 @@ loop; `check_schema` is what a program calls at its start.
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from typing import NamedTuple
 
 import msgspec
 import psycopg
 import yoyo
-from yoyo.exceptions import LockTimeout
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 
 import spot
 from spot.errors import SchemaError, StoreError
 
-# Another migration at work is waited for this long; then its process id is named.
+# Another migration at work is waited for this long.
 LOCK_SECONDS = 30
+_LOCK_KEY = 0x73706F74  # "spot"
 
 
 class MigrationStatus(msgspec.Struct, frozen=True):
@@ -52,7 +53,7 @@ def migrate(database_url: str, *, storage: str | None = None) -> list[str]:
     """Apply what is missing; return the names applied. `storage`: auto, native or timescale."""
     if storage != "native":
         _offer_timescale(database_url)
-    with _backend(database_url, storage) as backend, backend.lock(timeout=LOCK_SECONDS):
+    with _only_one(database_url), _backend(database_url, storage) as backend:
         missing = backend.to_apply(yoyo.read_migrations(str(migrations_path())))
         names = [migration.id for migration in missing]
         backend.apply_migrations(missing)
@@ -61,7 +62,7 @@ def migrate(database_url: str, *, storage: str | None = None) -> list[str]:
 
 def rollback(database_url: str, steps: int = 1) -> list[str]:
     """Take back the newest `steps` migrations; return their names, newest first."""
-    with _backend(database_url, None) as backend, backend.lock(timeout=LOCK_SECONDS):
+    with _only_one(database_url), _backend(database_url, None) as backend:
         applied = backend.to_rollback(yoyo.read_migrations(str(migrations_path())))[:steps]
         names = [migration.id for migration in applied]
         backend.rollback_migrations(applied)
@@ -134,31 +135,60 @@ def _offer_timescale(database_url: str) -> None:
 
 
 @contextlib.contextmanager
-def _backend(database_url: str, storage: str | None) -> Iterator[yoyo.backends.DatabaseBackend]:
-    """Open yoyo's connection; report what goes wrong as ours, without the URL."""
-    # yoyo asks who runs it after the tables are committed: an id without a name must not fail then.
-    os.environ.setdefault("USER", "spot")
+def _only_one(database_url: str) -> Iterator[None]:
+    """Keep other migrations out, by a lock that ends with us: yoyo's own outlives a kill."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            backend = yoyo.get_backend(_yoyo_uri(database_url, storage))
-        try:
-            yield backend
-        finally:
-            backend.connection.close()
-    except LockTimeout as exc:
-        raise StoreError(f"another migration is at work: {exc}") from exc
+        with psycopg.connect(
+            database_url, connect_timeout=10, autocommit=True, application_name="spot migrate lock"
+        ) as connection:
+            connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
+            yield
+            # The session may be a pooler's, which would keep the lock.
+            connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
+    except psycopg.errors.LockNotAvailable as exc:
+        raise StoreError(f"another migration has been at work for {LOCK_SECONDS} seconds") from exc
     except psycopg.Error as exc:
         raise StoreError(f"migration failed: {str(exc).strip()}") from exc
 
 
-def _yoyo_uri(database_url: str, storage: str | None) -> str:
-    """Return the URL in yoyo's spelling: its query goes to psycopg as keywords."""
-    parts = urlsplit(database_url)
-    query = dict(parse_qsl(parts.query))
-    if storage is not None:
-        query["options"] = f"{query.get('options', '')} -c candles.storage={storage}".strip()
-    query.setdefault("application_name", "spot migrate")
-    return urlunsplit(
-        ("postgresql+psycopg", parts.netloc, parts.path, urlencode(query, quote_via=quote), "")
-    )
+class _Target(NamedTuple):
+    """Stands for yoyo's parsed URL, which could not say all that a psycopg URL can."""
+
+    database: str
+    conninfo: str
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no types
+    """yoyo on connections opened our way."""
+
+    def connect(self, dburi: _Target) -> psycopg.Connection:
+        """Open one of the two connections yoyo works with."""
+        # Not prepared: a pooler, or a session shared by both, would mix up the statements' names.
+        return psycopg.connect(
+            dburi.conninfo, connect_timeout=10, autocommit=True, prepare_threshold=None
+        )
+
+
+@contextlib.contextmanager
+def _backend(database_url: str, storage: str | None) -> Iterator[_Backend]:
+    """Open yoyo's connection; report what goes wrong as ours, without the URL."""
+    # yoyo asks who runs it after the tables are committed: an id without a name must not fail then.
+    os.environ.setdefault("USER", "spot")
+    try:
+        given = conninfo_to_dict(database_url)
+        options = str(given.get("options") or os.environ.get("PGOPTIONS", ""))
+        if storage is not None:
+            options = f"{options} -c candles.storage={storage}"
+        conninfo = make_conninfo(
+            database_url, application_name="spot migrate", options=options.strip()
+        )
+        target = _Target(str(given.get("dbname", "")), conninfo)
+        backend = _Backend(target, yoyo.default_migration_table)
+        try:
+            backend.init_database()
+            yield backend
+        finally:
+            backend.connection.close()
+    except psycopg.Error as exc:
+        raise StoreError(f"migration failed: {str(exc).strip()}") from exc
