@@ -1,10 +1,8 @@
 """All candles of one product that can still change, at every granularity.
 
 Trades and candles go in and only mark what they touch; `changes` folds what was marked, fine to
-coarse, and returns the states that are news. A slot is one interval: its sources, and what was
-last told of it. Memory is bounded by `kept_from`: what no open or just-closed parent needs is
-forgotten; a trade that comes for it later is not taken, so its hole stays open until a repair
-recalls the time around it.
+coarse, and returns the states that are news. A trade for time that was forgotten is not taken, so
+its hole stays open until a repair recalls the time around it. No I/O and no clock.
 """
 
 from collections.abc import Sequence
@@ -14,48 +12,48 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from spot.aggregate.evidence import MICRO, Evidence
-from spot.aggregate.intervals import CHILD, PARENTS, kept_from, starts_inside
+from spot.aggregate.intervals import kept_from
 from spot.aggregate.rollup import envelope, fold, rank
+from spot.aggregate.slots import NEVER, Slot, Slots
 from spot.aggregate.trades import MinuteBuilder
 from spot.clock import unix_microseconds
 from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
 
 MINUTE = Granularity.ONE_MINUTE
-NEVER = 2**63
+MINUTE_MICROSECONDS = 60 * MICRO
 # A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
 MAX_AHEAD_MICROSECONDS = 60 * MICRO
 # How soon to look again at a candle that waits for evidence.
 RETRY_MICROSECONDS = MICRO // 4
 
 
-class _Slot:
-    """One interval: its sources, and the state last told."""
-
-    __slots__ = ("builder", "complete", "given", "told")
-
-    def __init__(self) -> None:
-        self.builder: MinuteBuilder | None = None  # minutes: the fold of the trades
-        self.given: Candle | None = None  # from elsewhere: REST, history, the exchange's 5m
-        self.told: Candle | None = None
-        self.complete = False
-
-
 class ProductCandles:
-    """The open and just-closed candles of one product. No I/O and no clock; times are µs."""
+    """The open and just-closed candles of one product. Starts are UNIX seconds, moments µs."""
 
     def __init__(self, product_id: str) -> None:
         self.product_id = product_id
         self.evidence = Evidence()
         self.late_trades = 0
         self.refused_trades = 0
-        self.due = NEVER  # exchange time at which some candle may have to be completed
-        self._slots: dict[Granularity, dict[int, _Slot]] = {g: {} for g in Granularity}
-        self._marked: dict[Granularity, set[int]] = {g: set() for g in Granularity}
-        self._forgotten_before: dict[Granularity, int] = dict.fromkeys(Granularity, 0)
+        self._slots = Slots()
         # Spreads the coarse candles of many products over the second instead of one burst.
         self._phase = crc32(product_id.encode()) % MICRO
         self._coarse_period = -1
         self._pinned: int | None = None
+
+    @property
+    def due(self) -> int:
+        """Exchange time (µs) at which some candle may have to be completed."""
+        return self._slots.due
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something was touched since it was last told."""
+        return any(self._slots.marked.values())
+
+    def slot_count(self) -> int:
+        """How many intervals are held; what memory is bounded by."""
+        return len(self._slots)
 
     # What goes in.
 
@@ -73,8 +71,7 @@ class ProductCandles:
                     since = max(since, unix_microseconds(gap.after_at))
             until = min(unix_microseconds(newest.updated_at), newest.end * MICRO)
             self.evidence.resume(newest.last_trade_id, until, gaps, since)
-            heard = min(now, until // MICRO)
-            self._forgotten_before = {g: kept_from(g, heard) for g in Granularity}
+            self._slots.hold_since(min(now, until // MICRO))
         for candle in candles:
             self._recall(candle)
 
@@ -84,10 +81,9 @@ class ProductCandles:
         `candles` are the stored children of every interval that overlaps that time.
         """
         self._pinned = since
-        for granularity, before in self._forgotten_before.items():
-            self._forgotten_before[granularity] = min(before, kept_from(granularity, since))
+        self._slots.hold_since(since, again=True)
         for candle in candles:
-            if candle.start not in self._slots[candle.granularity]:
+            if candle.start not in self._slots.of[candle.granularity]:
                 self._recall(candle)
 
     def release(self) -> None:
@@ -98,16 +94,16 @@ class ProductCandles:
         """Fold trades of this product; any order, repeats and overlaps allowed."""
         sent = unix_microseconds(sent_at)
         newest_id = 0
-        kept_from_microseconds = self._forgotten_before[MINUTE] * MICRO
-        for trade in sorted(trades, key=_trade_id):
+        kept = self._slots.forgotten_before[MINUTE] * MICRO
+        for trade in trades if len(trades) == 1 else sorted(trades, key=_trade_id):
             at = unix_microseconds(trade.traded_at)
             if at > sent + MAX_AHEAD_MICROSECONDS:
                 self.refused_trades += 1
-            elif at < kept_from_microseconds:
+            elif at < kept:
                 self.late_trades += 1
             else:
                 newest_id = trade.trade_id
-                if self.evidence.take(trade.trade_id, at, sent_at):
+                if self.evidence.take(newest_id, at, sent_at):
                     self._fold_trade(trade, at)
         if is_snapshot:
             self.evidence.confirm_tail(newest_id, sent)
@@ -115,25 +111,23 @@ class ProductCandles:
 
     def witness(self, candle: Candle) -> None:
         """Take the exchange's own candle, a restatement of all it has so far."""
-        if candle.start < self._forgotten_before[candle.granularity]:
+        if self._slots.is_forgotten(candle.granularity, candle.start):
             return
-        slot = self._slot(candle.granularity, candle.start)
+        slot = self._slots.touch(candle.granularity, candle.start)
         given = slot.given
         if given is None or (rank(candle), candle.updated_at) >= (rank(given), given.updated_at):
             slot.given = candle
-            self._marked[candle.granularity].add(candle.start)
 
     def update(self, candle: Candle) -> bool:
-        """Take a whole candle from elsewhere; False if its interval is not kept any more."""
-        if candle.start < self._forgotten_before[candle.granularity]:
+        """Take a whole candle from elsewhere; False if its interval is not held any more."""
+        if self._slots.is_forgotten(candle.granularity, candle.start):
             return False
-        slot = self._slot(candle.granularity, candle.start)
+        slot = self._slots.touch(candle.granularity, candle.start)
         if slot.given is None or rank(candle) >= rank(slot.given):
             slot.given = candle
         slot.complete = slot.complete or candle.complete
         if candle.complete and candle.coverage is Coverage.FULL:
             self.evidence.prove(candle.start * MICRO, candle.end * MICRO)
-        self._marked[candle.granularity].add(candle.start)
         self._judge_again()
         return True
 
@@ -155,22 +149,22 @@ class ProductCandles:
         A candle waits `grace` past its end for its product's own feed to say so, and at most
         `hold` for evidence that does not come: a silent feed, a hole being mended.
         """
-        heard = min(self.evidence.until, now)
-        self.due = NEVER
-        for granularity, slots in self._slots.items():
-            children = self._slots[CHILD[granularity]] if granularity in CHILD else {}
+        heard, ledger = min(self.evidence.until, now), self.evidence.ledger
+        due = NEVER
+        for granularity, slots in self._slots.of.items():
             for start, slot in slots.items():
                 if slot.complete:
                     continue
                 first, end = start * MICRO, (start + granularity.seconds) * MICRO
                 is_over = now >= end + hold or (
-                    heard >= end + grace and not self.evidence.ledger.has_hole(first, end)
+                    heard >= end + grace and not ledger.has_hole(first, end)
                 )
-                if is_over and _all_complete(children, granularity, start):
+                if is_over and self._slots.are_children_complete(granularity, start):
                     slot.complete = True
-                    self._marked[granularity].add(start)
+                    self._slots.marked[granularity].add(start)
                 else:
-                    self.due = min(self.due, max(end + grace, now + RETRY_MICROSECONDS))
+                    due = min(due, max(end + grace, now + RETRY_MICROSECONDS))
+        self._slots.due = due
 
     def forget(self, now: int) -> None:
         """Drop what no open or just-closed parent needs at UNIX second `now`."""
@@ -179,27 +173,10 @@ class ProductCandles:
         if self.evidence.until:
             # A feed that fell silent may go on where it stopped.
             now = min(now, self.evidence.until // MICRO)
-        for granularity, slots in self._slots.items():
-            first = kept_from(granularity, now)
-            marked = self._marked[granularity]
-            old = [start for start in slots if start < first]
-            for start in old:
-                if slots[start].complete and start not in marked:
-                    del slots[start]
-            kept = min((start for start in old if start in slots), default=first)
-            self._forgotten_before[granularity] = max(self._forgotten_before[granularity], kept)
+        self._slots.forget(now)
         self.evidence.forget_before(kept_from(Granularity.ONE_DAY, now) * MICRO)
 
-    def slot_count(self) -> int:
-        """How many intervals are held; what memory is bounded by."""
-        return sum(len(slots) for slots in self._slots.values())
-
     # What comes out.
-
-    @property
-    def has_news(self) -> bool:
-        """Whether something was touched since it was last told."""
-        return any(self._marked.values())
 
     def changes(self, now: datetime, *, coarse_every: int, everything: bool) -> list[CandleUpdate]:
         """Return the states that changed, fine to coarse and in order of start.
@@ -212,26 +189,26 @@ class ProductCandles:
         if is_coarse_due:
             self._coarse_period = period
         news: list[CandleUpdate] = []
-        for granularity in Granularity:
-            marked, slots = self._marked[granularity], self._slots[granularity]
+        for granularity, marked in self._slots.marked.items():
+            if not marked:
+                continue
+            slots = self._slots.of[granularity]
             for start in sorted(marked):
                 slot = slots[start]
                 if granularity is not MINUTE and not slot.complete and not is_coarse_due:
                     continue
                 marked.discard(start)
                 candle = self._news(granularity, start, slot, now)
-                if candle is None:
-                    continue
-                slot.told = candle
-                news.append(CandleUpdate(candle))
-                for parent in PARENTS[granularity]:
-                    self._marked[parent].add(parent.floor(start))
+                if candle is not None:
+                    slot.told = candle
+                    news.append(CandleUpdate(candle))
+                    self._slots.mark_parents(granularity, start)
         return news
 
     # Inside.
 
     def _recall(self, candle: Candle) -> None:
-        slot = self._slot(candle.granularity, candle.start)
+        slot = self._slots.make(candle.granularity, candle.start)
         slot.told, slot.complete = candle, candle.complete
         if candle.complete and candle.coverage is Coverage.FULL:
             slot.given = candle
@@ -240,37 +217,19 @@ class ProductCandles:
             slot.builder = MinuteBuilder.resume(candle, first_id)
 
     def _fold_trade(self, trade: Trade, at: int) -> None:
-        start = at // (60 * MICRO) * 60
-        slot = self._slot(MINUTE, start)
+        slot = self._slots.touch(MINUTE, at // MINUTE_MICROSECONDS * 60)
         if slot.builder is None:
             slot.builder = MinuteBuilder(trade)
         else:
             slot.builder.add(trade)
-        self._marked[MINUTE].add(start)
-
-    def _slot(self, granularity: Granularity, start: int) -> _Slot:
-        """Return the slot of an interval, made with those of all its parents."""
-        slots = self._slots[granularity]
-        slot = slots.get(start)
-        if slot is None:
-            slot = slots[start] = _Slot()
-            self.due = min(self.due, (start + granularity.seconds) * MICRO)
-            for parent in PARENTS[granularity]:
-                self._slot(parent, parent.floor(start))
-        return slot
 
     def _judge_again(self) -> None:
-        """Mark every known candle over time whose proof changed."""
+        """Mark every held candle over time whose proof changed."""
         for after, until in self.evidence.drain_spans():
-            for granularity, slots in self._slots.items():
-                width = granularity.seconds
-                for start in slots:
-                    is_before = until is not None and start * MICRO > until
-                    if (start + width) * MICRO > after and not is_before:
-                        self._marked[granularity].add(start)
+            self._slots.mark_between(after, until)
 
     def _news(
-        self, granularity: Granularity, start: int, slot: _Slot, now: datetime
+        self, granularity: Granularity, start: int, slot: Slot, now: datetime
     ) -> Candle | None:
         """Return the slot's state if it differs from what was told."""
         candle, told = self._known(granularity, start, slot), slot.told
@@ -284,18 +243,9 @@ class ProductCandles:
             candle = replace(candle, revision=told.revision + 1, updated_at=max(updated_at, now))
         return candle
 
-    def _known(self, granularity: Granularity, start: int, slot: _Slot) -> Candle | None:
+    def _known(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
         """Return the truest candle there is for the slot, or None if there is none."""
-        first, end = start * MICRO, (start + granularity.seconds) * MICRO
-        is_proven = self.evidence.is_proven(
-            first, end, is_open=not slot.complete, by_trades=granularity is MINUTE
-        )
-        own: Candle | None = None
-        if granularity is not MINUTE:
-            own = self._fold_children(granularity, start, is_proven=is_proven)
-        elif slot.builder is not None:
-            own = slot.builder.candle(self.product_id, start, is_proven=is_proven)
-        given = slot.given
+        own, given = self._own(granularity, start, slot), slot.given
         if own is None or (given is not None and rank(given) > rank(own)):
             own = given
         elif given is not None and granularity is not MINUTE and not rank(own):
@@ -304,24 +254,19 @@ class ProductCandles:
             return own
         return replace(own, complete=slot.complete)
 
-    def _fold_children(
-        self, granularity: Granularity, start: int, *, is_proven: bool
-    ) -> Candle | None:
-        slots = self._slots[CHILD[granularity]]
-        children = [
-            slot.told
-            for child in starts_inside(granularity, start)
-            if (slot := slots.get(child)) is not None and slot.told is not None
-        ]
+    def _own(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
+        """Fold the slot's own trades or children, as full as the evidence allows."""
+        first, end = start * MICRO, (start + granularity.seconds) * MICRO
+        is_minute = granularity is MINUTE
+        is_proven = self.evidence.is_proven(
+            first, end, is_open=not slot.complete, by_trades=is_minute
+        )
+        if is_minute:
+            if slot.builder is None:
+                return None
+            return slot.builder.candle(self.product_id, start, is_proven=is_proven)
+        children = self._slots.children(granularity, start)
         return fold(children, granularity, start, is_proven=is_proven) if children else None
-
-
-def _all_complete(children: dict[int, _Slot], granularity: Granularity, start: int) -> bool:
-    if granularity not in CHILD:
-        return True
-    return all(
-        children[child].complete for child in starts_inside(granularity, start) if child in children
-    )
 
 
 def _newest_trade(candle: Candle) -> tuple[int, bool]:

@@ -1,0 +1,115 @@
+"""The intervals of one product that are held, and which of them were touched.
+
+A slot is one interval: its sources, and the state last told. Slots come with those of all their
+parents, are marked when something that bears on them changes, and are forgotten when no open or
+just-closed parent needs them. Starts are UNIX seconds, moments µs.
+"""
+
+from typing import TYPE_CHECKING
+
+from spot.aggregate.evidence import MICRO
+from spot.aggregate.intervals import CHILD, PARENTS, kept_from, starts_inside
+from spot.models import Candle, Granularity
+
+if TYPE_CHECKING:
+    from spot.aggregate.trades import MinuteBuilder
+
+NEVER = 2**63
+
+
+class Slot:
+    """One interval: its sources, and the state last told."""
+
+    __slots__ = ("builder", "complete", "given", "told")
+
+    def __init__(self) -> None:
+        self.builder: MinuteBuilder | None = None  # minutes: the fold of the trades
+        self.given: Candle | None = None  # from elsewhere: REST, history, the exchange's 5m
+        self.told: Candle | None = None
+        self.complete = False
+
+
+class Slots:
+    """All slots of a product, by granularity and start."""
+
+    def __init__(self) -> None:
+        self.of: dict[Granularity, dict[int, Slot]] = {g: {} for g in Granularity}
+        self.marked: dict[Granularity, set[int]] = {g: set() for g in Granularity}
+        self.forgotten_before: dict[Granularity, int] = dict.fromkeys(Granularity, 0)
+        self.due = NEVER  # when some interval may be over
+
+    def __len__(self) -> int:
+        """How many intervals are held; what memory is bounded by."""
+        return sum(len(slots) for slots in self.of.values())
+
+    def make(self, granularity: Granularity, start: int) -> Slot:
+        """Return the slot of an interval, made with those of all its parents."""
+        slots = self.of[granularity]
+        slot = slots.get(start)
+        if slot is None:
+            slot = slots[start] = Slot()
+            self.due = min(self.due, (start + granularity.seconds) * MICRO)
+            for parent in PARENTS[granularity]:
+                self.make(parent, parent.floor(start))
+        return slot
+
+    def touch(self, granularity: Granularity, start: int) -> Slot:
+        """Return the slot of an interval, marked."""
+        self.marked[granularity].add(start)
+        return self.make(granularity, start)
+
+    def mark_between(self, after: int, until: int | None) -> None:
+        """Mark every interval that overlaps the time between two moments."""
+        for granularity, slots in self.of.items():
+            width = granularity.seconds
+            for start in slots:
+                is_before = until is not None and start * MICRO > until
+                if (start + width) * MICRO > after and not is_before:
+                    self.marked[granularity].add(start)
+
+    def mark_parents(self, granularity: Granularity, start: int) -> None:
+        """Mark what folds from an interval."""
+        for parent in PARENTS[granularity]:
+            self.marked[parent].add(parent.floor(start))
+
+    def children(self, granularity: Granularity, start: int) -> list[Candle]:
+        """Return what was last told of the children of an interval, in order."""
+        slots = self.of[CHILD[granularity]]
+        return [
+            slot.told
+            for child in starts_inside(granularity, start)
+            if (slot := slots.get(child)) is not None and slot.told is not None
+        ]
+
+    def are_children_complete(self, granularity: Granularity, start: int) -> bool:
+        """Whether no held child of an interval is still open."""
+        if granularity not in CHILD:
+            return True
+        slots = self.of[CHILD[granularity]]
+        return all(
+            slot.complete
+            for child in starts_inside(granularity, start)
+            if (slot := slots.get(child)) is not None
+        )
+
+    def is_forgotten(self, granularity: Granularity, start: int) -> bool:
+        """Whether an interval is so old that its siblings may be gone."""
+        return start < self.forgotten_before[granularity]
+
+    def hold_since(self, second: int, *, again: bool = False) -> None:
+        """Count what `kept_from` drops at `second` as forgotten; `again` only takes back."""
+        for granularity, before in self.forgotten_before.items():
+            first = kept_from(granularity, second)
+            self.forgotten_before[granularity] = min(before, first) if again else first
+
+    def forget(self, second: int) -> None:
+        """Drop what no open or just-closed parent needs at UNIX `second`."""
+        for granularity, slots in self.of.items():
+            first, marked = kept_from(granularity, second), self.marked[granularity]
+            kept = first
+            for start in [start for start in slots if start < first]:
+                if slots[start].complete and start not in marked:
+                    del slots[start]
+                else:
+                    kept = min(kept, start)
+            self.forgotten_before[granularity] = max(self.forgotten_before[granularity], kept)
