@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -38,8 +39,6 @@ SETTINGS: Mapping[str, str] = {
     # Nobody replicates from it.
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    # A power cut may take the last moments, which the exchange can tell again; nothing is torn.
-    "synchronous_commit": "off",
     "autovacuum_naptime": "15s",
 }
 
@@ -105,6 +104,8 @@ def _owned_server(directory: Path, settings: Mapping[str, str]) -> Iterator[str]
         yield _wait_until_up(data, process)
     finally:
         local_postgres.stop(process, STOP_SECONDS)
+        if socket_directory != data:
+            shutil.rmtree(socket_directory, ignore_errors=True)
 
 
 def _command(

@@ -13,7 +13,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,9 @@ from spot.errors import LocalError
 
 # Root's server runs as the first of these that exists; none is ever created.
 _USERS = ("embedded_postgres", "postgres", "nobody")
-# Where root puts what an unprivileged user could not reach otherwise.
+# Where root puts what an unprivileged user could not reach otherwise; what was temporary stays so.
 _SYSTEM_DIRECTORY = Path("/var/lib/spot")
+_TEMPORARY_DIRECTORY = Path(tempfile.gettempdir()).resolve()
 # A socket's path may take 107 bytes on Linux and 103 on macOS.
 _LONGEST_SOCKET_PATH = 100
 _PR_SET_PDEATHSIG = 1
@@ -65,7 +65,7 @@ def _copy_install(package: Path) -> Path:
     target = _SYSTEM_DIRECTORY / f"postgres-{version()}"
     if target.exists():
         return target
-    fresh = _make_open_directory(target.name)
+    fresh = _make_open_directory(target.name, _SYSTEM_DIRECTORY)
     # The wheel's shared libraries lie beside the package and are found relative to it.
     for folder in (package, package.with_name(package.name + ".libs")):
         if folder.exists():
@@ -80,10 +80,10 @@ def _copy_install(package: Path) -> Path:
     return target
 
 
-def _make_open_directory(name: str) -> Path:
+def _make_open_directory(name: str, parent: Path) -> Path:
     """Make a new folder that everybody may enter."""
-    _SYSTEM_DIRECTORY.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=_SYSTEM_DIRECTORY))
+    parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
     path.chmod(0o755)
     return path
 
@@ -94,7 +94,9 @@ def prepare(directory: Path, install: Path) -> Path:
         return directory.resolve()
     data = directory
     if _is_root() and not _is_open(directory.parent):
-        data = _make_open_directory(directory.name) / "data"
+        is_temporary = directory.resolve().is_relative_to(_TEMPORARY_DIRECTORY)
+        parent = _TEMPORARY_DIRECTORY if is_temporary else _SYSTEM_DIRECTORY
+        data = _make_open_directory(f"spot-{directory.name}", parent) / "data"
         # A link left by a folder that was removed by hand would be in the way.
         directory.unlink(missing_ok=True)
     # A killed initdb leaves what looks complete: only a finished one gets the final name.
@@ -228,7 +230,11 @@ def stop_adopted(data: Path, patience_seconds: float) -> None:
             return
 
 
-def listens(socket_path: Path) -> bool:
-    """Whether somebody accepts connections on a unix socket."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        return probe.connect_ex(str(socket_path)) == 0
+def remove(directory: Path) -> None:
+    """Delete a stopped cluster, wherever its files are."""
+    data = directory.resolve()
+    shutil.rmtree(data, ignore_errors=True)
+    if directory.is_symlink():
+        directory.unlink()
+        data.parent.rmdir()
+    directory.with_name(directory.name + ".lock").unlink(missing_ok=True)

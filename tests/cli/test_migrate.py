@@ -1,0 +1,112 @@
+"""`./migrate.sh` and `spot migrate`: what database operators type, as real processes."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from spot.cli import main
+from spot.store import schema
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(schema.migrations_path()).parent
+SCRIPT = ROOT / "migrate.sh"
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"DATABASE_URL", "USER", "LOGNAME", "PGOPTIONS"}
+    }
+    return subprocess.run(
+        [str(SCRIPT), *arguments],
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        cwd="/",
+    )
+
+
+def test_up_status_down_and_up_again(empty_database_url: str) -> None:
+    names = schema.migration_names()
+    before = run("status", DATABASE_URL=empty_database_url)
+    assert before.returncode == 1
+    assert [line.split() for line in before.stdout.splitlines()] == [["missing", n] for n in names]
+
+    up = run("up", DATABASE_URL=empty_database_url)
+    assert (up.returncode, up.stderr) == (0, "")
+    assert up.stdout.splitlines() == [f"applied {name}" for name in names]
+    assert run("up", DATABASE_URL=empty_database_url).stdout == "nothing to apply\n"
+    status = run("status", DATABASE_URL=empty_database_url)
+    assert status.returncode == 0
+    assert "candles are stored: " in status.stdout
+
+    down = run("down", str(len(names)), DATABASE_URL=empty_database_url)
+    assert down.stdout.splitlines() == [f"took back {name}" for name in reversed(names)]
+    assert run("down", DATABASE_URL=empty_database_url).stdout == "nothing to take back\n"
+
+
+def test_down_takes_one_back_unless_told(empty_database_url: str) -> None:
+    schema.migrate(empty_database_url)
+    down = run("down", DATABASE_URL=empty_database_url)
+    assert down.stdout == f"took back {schema.migration_names()[-1]}\n"
+
+
+def test_storage_by_option_and_by_pgoptions(empty_database_url: str) -> None:
+    refused = run("up", DATABASE_URL=empty_database_url, PGOPTIONS="-c candles.storage=wrong")
+    assert refused.returncode == 1
+    assert "candles.storage=wrong is not possible" in refused.stderr
+    assert run("up", "--storage", "native", DATABASE_URL=empty_database_url).returncode == 0
+    assert schema.storage(empty_database_url) == "native"
+
+
+def test_user_without_a_name_can_migrate(empty_database_url: str) -> None:
+    """As in a container that runs as a bare number; the name is asked for after the commit."""
+    assert run("up", DATABASE_URL=empty_database_url, HOME="/nonexistent").returncode == 0
+    with psycopg.connect(empty_database_url) as connection:
+        row = connection.execute("SELECT count(*) FROM _yoyo_migration").fetchone()
+    assert row == (len(schema.migration_names()),)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "url", "code", "words"),
+    [
+        (["up"], "", 2, "DATABASE_URL is missing"),
+        (["up"], "mysql://u:hunter2@h/db", 2, "postgresql://"),
+        (["up"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "migration failed"),
+        (["status"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "cannot read the schema"),
+        (["down", "0"], "postgresql://u:hunter2@127.0.0.1:1/db", 2, "1 or more"),
+        (["down", "x"], "postgresql://u:hunter2@127.0.0.1:1/db", 2, "invalid int"),
+        (["sideways"], "", 2, "invalid choice"),
+        ([], "", 2, "ACTION"),
+        (["new", "Bad Name"], "", 2, "like add-fees"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line_without_secrets(
+    arguments: list[str], url: str, code: int, words: str
+) -> None:
+    result = run(*arguments, DATABASE_URL=url)
+    assert result.returncode == code
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "hunter2" not in result.stderr + result.stdout
+
+
+def test_new_migration_gets_the_next_number_and_a_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sql"
+    shutil.copytree(schema.migrations_path(), folder)
+    monkeypatch.setattr("spot.store.schema.migrations_path", lambda: folder)
+    before = schema.migration_names()
+    assert main(["migrate", "new", "add-fees"]) == 0
+    [added] = set(schema.migration_names()) - set(before)
+    assert added == f"{len(before) + 1:04d}.add-fees"
+    assert (folder / f"{added}.rollback.sql").exists()
