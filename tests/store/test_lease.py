@@ -59,6 +59,33 @@ async def test_second_process_waits_and_takes_over_at_the_end(
     assert taken == [first.epoch + 1]
 
 
+async def test_waiting_names_the_holder_and_goes_on(
+    database_url: str,
+    pool: Pool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("spot.store.lease.FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("spot.store.lease.WAIT_SECONDS", 0.05)
+
+    async def wait_for_it() -> None:
+        async with hold_lease(database_url, EXCHANGE, 0, owner="second"):
+            pass
+
+    def owners_named() -> list[object]:
+        return [vars(record)["owner"] for record in caplog.records if "owner" in vars(record)]
+
+    # The group ends only when the second has had the lease too.
+    async with (
+        asyncio.timeout(30),
+        asyncio.TaskGroup() as tasks,
+        hold_lease(database_url, EXCHANGE, 0, owner="first"),
+    ):
+        tasks.create_task(wait_for_it())
+        await eventually(lambda: owners_named() == ["first"])
+        await until_a_lock_is_waited_for(pool)
+
+
 async def test_waiting_can_be_cancelled(database_url: str, pool: Pool, lease: Lease) -> None:
     async def wait_for_it() -> None:
         async with hold_lease(database_url, EXCHANGE, lease.shard_index, owner="second"):
