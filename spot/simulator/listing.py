@@ -70,6 +70,10 @@ class MarketProduct(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "online"
     alias_id: str | None = None  # the second name its book is listed under
 
+    def __hash__(self) -> int:
+        """Hash the name alone: books are keys of caches that are asked thousands of times."""
+        return hash(self.product_id)
+
     @property
     def base_currency(self) -> str:
         """The currency that is bought and sold."""

@@ -5,11 +5,13 @@ for, in whatever order, before or after a restart, is the same minute. So nothin
 and all of it is integer arithmetic, equal on every machine. Fractions are fixed-point: ONE is 1.
 """
 
+import functools
 import hashlib
 import random
 
 ONE = 1 << 32
 _WORD = (1 << 64) - 1
+_SHORT_PERIOD = 4
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -27,13 +29,18 @@ def bits(key: int, index: int) -> int:
     return x ^ (x >> 31)
 
 
+_corner = functools.lru_cache(maxsize=16_384)(bits)
+
+
 def value_noise(key: int, at: int, period: int) -> int:
     """Return the noise in [0, ONE) at `at`: random at multiples of `period`, straight between."""
     index, rest = divmod(at, period)
-    left = bits(key, index) >> 32
+    # Neighbours on a long wave share its corners; those of a short one would only fill the cache.
+    corner = _corner if period > _SHORT_PERIOD else bits
+    left = corner(key, index) >> 32
     if not rest:
         return left
-    right = bits(key, index + 1) >> 32
+    right = corner(key, index + 1) >> 32
     return left + (right - left) * rest // period
 
 

@@ -19,6 +19,21 @@ PREFIX = "/api/v3/brokerage"
 _MAX_CANDLES = 350
 _MAX_TRADES = 100
 _MINUTES_A_DAY = 1_440
+_SAME_FOR_ALL: dict[str, object] = {
+    "product_type": "SPOT",
+    "product_venue": "SIMULATED",
+    "new": False,
+    "new_at": "2023-01-01T00:00:00Z",
+    "cancel_only": False,
+    "limit_only": False,
+    "post_only": False,
+    "auction_mode": False,
+    "view_only": False,
+    # Public answers leave these empty.
+    "best_bid_price": "",
+    "best_ask_price": "",
+    "mid_market_price": "",
+}
 
 
 class BrokerageRest:
@@ -138,27 +153,15 @@ class BrokerageRest:
             "status": status,
             "is_disabled": status == "delisted",
             "trading_disabled": status != "online",
-            "cancel_only": False,
-            "limit_only": False,
-            "post_only": False,
-            "auction_mode": False,
-            "view_only": False,
-            "product_type": "SPOT",
             "base_currency_id": name.partition("-")[0],
             "quote_currency_id": name.partition("-")[2],
             "alias": book.product_id if is_alias else "",
             "alias_to": [] if is_alias or not book.alias_id else [book.alias_id],
             "display_name": name,
-            "product_venue": "SIMULATED",
-            "new": False,
-            "new_at": "2023-01-01T00:00:00Z",
             "approximate_quote_24h_volume": decimal_text(
                 volume * price, book.size_scale + book.price_scale
             ),
-            # Public answers leave these empty.
-            "best_bid_price": "",
-            "best_ask_price": "",
-            "mid_market_price": "",
+            **_SAME_FOR_ALL,
         }
 
 

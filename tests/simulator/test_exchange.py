@@ -28,9 +28,9 @@ async def test_any_path_can_be_upgraded(
     exchange: SimulatedExchange, http: aiohttp.ClientSession
 ) -> None:
     for path in ("", "/", "/ws", "/some/path"):
-        socket = await http.ws_connect(f"ws://127.0.0.1:{exchange.port}{path}")
-        await socket.send_json({"type": "subscribe", "channel": "heartbeats"})
-        assert (await socket.receive_json())["channel"] == "subscriptions"
+        async with http.ws_connect(f"ws://127.0.0.1:{exchange.port}{path}") as socket:
+            await socket.send_json({"type": "subscribe", "channel": "heartbeats"})
+            assert (await socket.receive_json())["channel"] == "subscriptions"
 
 
 async def test_a_cut_is_no_goodbye_and_the_next_connection_counts_anew(

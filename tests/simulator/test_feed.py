@@ -19,7 +19,12 @@ PATTERNS = {
     "go time": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000 UTC m=\+\d+\.\d{9}",
     "number": r"\d+(\.\d*[1-9])?",
 }
-QUICK = {"batch_seconds": 0.02, "candle_seconds": 0.08, "heartbeat_seconds": 0.1}
+QUICK: dict[str, Any] = {
+    "rate": 300,
+    "batch_seconds": 0.02,
+    "candle_seconds": 0.08,
+    "heartbeat_seconds": 0.1,
+}
 
 
 def shape(value: object) -> object:
@@ -87,7 +92,7 @@ async def test_one_sequence_counts_all_frames_of_a_connection_from_zero(
 async def test_snapshot_precedes_its_acknowledgement_and_updates_continue_it(
     start_exchange: StartExchange, connect: Connect
 ) -> None:
-    exchange = await start_exchange(rate=100, **QUICK)
+    exchange = await start_exchange(**QUICK)
     subscriber = await connect(exchange)
     await subscriber.say("market_trades", "BTC-USD", "ETH-USD")
     await subscriber.until(lambda frame: len(subscriber.frames) > 30)
@@ -138,8 +143,8 @@ async def test_heartbeats_count_whole_numbers_by_one_each_second(
 async def test_candles_are_cumulative_restatements_and_come_only_after_trades(
     start_exchange: StartExchange, connect: Connect
 ) -> None:
-    # The fifth product of this market trades about every two seconds, the first all the time.
-    exchange = await start_exchange(products=5, rate=50, **QUICK)
+    # The fifth product of this market trades about twice in three minutes, the first all the time.
+    exchange = await start_exchange(products=5, **QUICK)
     busy, quiet = exchange.product_ids[0], exchange.product_ids[4]
     subscriber = await connect(exchange)
     await subscriber.say("candles", busy, quiet)
@@ -252,7 +257,7 @@ async def test_subscriber_that_does_not_read_is_cut_off_and_forgotten(
     start_exchange: StartExchange, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spot.simulator.session._OUTBOX_FRAMES", 50)
-    exchange = await start_exchange(rate=1_000, **QUICK)
+    exchange = await start_exchange(**QUICK)
     lazy: Subscriber = await connect(exchange)
     await lazy.say("market_trades", "BTC-USD")
     await lazy.until(lambda frame: frame["channel"] == "subscriptions")
