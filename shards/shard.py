@@ -23,11 +23,13 @@ from spot.coinbase.auth import Credentials, load_credentials
 from spot.coinbase.client import FeedClient
 from spot.coinbase.rest import CoinbaseRest, RestSettings
 from spot.errors import ExchangeError, StoreError
-from spot.models import CandleUpdate
+from spot.models import CandleUpdate, TradeGap
+from spot.repair.children import children_reader, open_children
+from spot.repair.gap_book import GapBook
+from spot.repair.mender import Mender
 from spot.settings import Settings
 from spot.store.lease import Lease, hold_lease
 from spot.store.pool import Pool, connect, errors_as_ours, open_pool
-from spot.store.reader import open_children
 from spot.store.schema import check_schema
 from spot.store.status import ShardStatus, save_status
 from spot.store.writer import BatchWriter
@@ -62,6 +64,7 @@ class Shard:
         self._gate = SlotGate(shard_index, settings.shard_count)
         self._aggregator = Aggregator(grace_seconds=settings.grace_seconds)
         self._feed = ShardFeed(self._aggregator)
+        self._book = GapBook()
         self.is_feeding = False  # from here on a stop has something to flush
 
     def stop(self) -> None:
@@ -111,6 +114,7 @@ class Shard:
             exchange=self._settings.exchange,
             lease=lease,
             collect=self._collect,
+            collect_gaps=self._collect_gaps,
             flush_seconds=self._settings.flush_ms / 1000,
             max_rows=self._settings.flush_rows,
         )
@@ -120,7 +124,7 @@ class Shard:
             # Left only when all connections are closed; until then the writer goes on.
             try:
                 self.is_feeding = True
-                await self._feed_until_stopped(pool, listing, lease, writer, mine)
+                await self._feed_until_stopped(pool, rest, listing, lease, writer, mine)
             finally:
                 self.is_feeding = False
             writing.cancel()
@@ -131,6 +135,7 @@ class Shard:
     async def _feed_until_stopped(
         self,
         pool: Pool,
+        rest: CoinbaseRest,
         listing: Listing,
         lease: Lease,
         writer: BatchWriter,
@@ -148,7 +153,10 @@ class Shard:
                     "clients": len(clients.clients),
                 },
             )
+            stored = children_reader(pool, self._settings.exchange, writer.pending)
+            mender = Mender(rest, self._aggregator, self._book, stored)
             others = [
+                feeding.create_task(mender.run(), name="mender"),
                 feeding.create_task(self._report(pool, lease, writer, clients), name="status"),
                 feeding.create_task(self._reread_products(pool, listing, clients), name="products"),
             ]
@@ -159,6 +167,9 @@ class Shard:
 
     def _collect(self) -> list[CandleUpdate]:
         return self._aggregator.changes(everything=self._stopping.is_set())
+
+    def _collect_gaps(self) -> list[TradeGap]:
+        return self._book.compare(self._aggregator.gaps(), self._aggregator.exchange_at)
 
     def _make_client(self, position: int, product_ids: tuple[str, ...]) -> FeedClient:
         return FeedClient(
@@ -179,9 +190,10 @@ class Shard:
         if not new:
             return
         now = utc_now()
-        stored = await open_children(pool, self._settings.exchange, new, now)
+        stored, gaps = await open_children(pool, self._settings.exchange, new, now)
         self._aggregator.add_products(new)
-        self._aggregator.restore(stored, now)
+        self._aggregator.restore(stored, now, gaps)
+        self._book.know(gaps)
 
     async def _reread_products(self, pool: Pool, listing: Listing, clients: ShardClients) -> None:
         """Follow listings and delistings; a delisted product's last candles still complete."""

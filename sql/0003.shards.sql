@@ -63,6 +63,8 @@ CREATE TABLE trade_gaps (
     product_id  text        NOT NULL,
     first_id    bigint      NOT NULL,
     last_id     bigint      NOT NULL,
+    after_at    timestamptz,
+    before_at   timestamptz NOT NULL,
     found_at    timestamptz NOT NULL,
     repaired_at timestamptz,
     how         text,
@@ -76,6 +78,8 @@ COMMENT ON COLUMN trade_gaps.exchange IS 'coinbase or simulated';
 COMMENT ON COLUMN trade_gaps.product_id IS 'The market';
 COMMENT ON COLUMN trade_gaps.first_id IS 'First missing trade id';
 COMMENT ON COLUMN trade_gaps.last_id IS 'Last missing trade id';
+COMMENT ON COLUMN trade_gaps.after_at IS 'Time of the known trade before the hole; null where nothing earlier was known';
+COMMENT ON COLUMN trade_gaps.before_at IS 'Time of the known trade after the hole: what is missing happened before it';
 COMMENT ON COLUMN trade_gaps.found_at IS 'Exchange time at which the hole was seen';
-COMMENT ON COLUMN trade_gaps.repaired_at IS 'When it was settled; null while it is open';
-COMMENT ON COLUMN trade_gaps.how IS 'How it was settled: trades (fetched by id), candles or rest (the exchange''s candle stood in), given up';
+COMMENT ON COLUMN trade_gaps.repaired_at IS 'Exchange time at which it was mended; null while it is open';
+COMMENT ON COLUMN trade_gaps.how IS 'What mended it: trades (found, or fetched by id) or candles (the exchange''s settled minutes)';

@@ -19,15 +19,19 @@ MENDED_BY_CANDLES = "candles"
 class GapBook:
     """The open gaps of a shard's products, and the news about them."""
 
-    def __init__(self, known: Iterable[TradeGap] = ()) -> None:
-        self._open: dict[tuple[str, int], TradeGap] = {
-            (gap.product_id, gap.first_id): gap for gap in known if gap.how is None
-        }
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], TradeGap] = {}
         self._mended: list[TradeGap] = []
 
     def __len__(self) -> int:
         """How many gaps are open."""
         return len(self._open)
+
+    def know(self, stored: Iterable[TradeGap]) -> None:
+        """Begin with the rows that are open in the store."""
+        for gap in stored:
+            if gap.how is None:
+                self._open[gap.product_id, gap.first_id] = gap
 
     def compare(self, missing: Iterable[TradeGap], now: datetime) -> list[TradeGap]:
         """Take what is missing now; return the rows that are new or mended since the last call."""

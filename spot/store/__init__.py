@@ -6,13 +6,13 @@ The fleet writes (`BatchWriter` under a `Lease`), the gateway listens (`CandleLi
 """
 
 from spot.store.batch import CandleBatch
-from spot.store.gaps import TradeGap, open_gaps, save_gaps, settle_gap
+from spot.store.gaps import gaps_since, open_gaps, save_gaps
 from spot.store.lease import Lease, hold_lease
 from spot.store.listener import CandleListener
 from spot.store.notification import CHANNEL, Notification, pack, unpack
 from spot.store.pool import Connection, Pool, connect, open_pool
 from spot.store.products import all_products, get_active_products, save_products
-from spot.store.reader import candles, changed_since, newest_candles, open_children
+from spot.store.reader import candles, candles_since, changed_since, newest_candles
 from spot.store.schema import MigrationStatus, check_schema, migrate, rollback
 from spot.store.status import ShardStatus, read_statuses, save_status
 from spot.store.upsert import upsert_candle, upsert_candles
@@ -29,17 +29,17 @@ __all__ = [
     "Notification",
     "Pool",
     "ShardStatus",
-    "TradeGap",
     "all_products",
     "candles",
+    "candles_since",
     "changed_since",
     "check_schema",
     "connect",
+    "gaps_since",
     "get_active_products",
     "hold_lease",
     "migrate",
     "newest_candles",
-    "open_children",
     "open_gaps",
     "open_pool",
     "pack",
@@ -48,7 +48,6 @@ __all__ = [
     "save_gaps",
     "save_products",
     "save_status",
-    "settle_gap",
     "unpack",
     "upsert_candle",
     "upsert_candles",

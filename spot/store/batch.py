@@ -55,6 +55,10 @@ class CandleBatch:
             if waiting is None or not outranks(waiting, candle):
                 self._keep(candle.key, candle, now)
 
+    def of_product(self, product_id: str) -> list[Candle]:
+        """Return what waits of one product."""
+        return [c for c in self._waiting.values() if c.product_id == product_id]
+
     def oldest_age(self, now: float) -> float:
         """Return for how many seconds the longest-waiting candle has waited; 0 when none does."""
         return now - min(self._since.values()) if self._since else 0.0

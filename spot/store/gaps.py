@@ -1,50 +1,66 @@
-"""The holes in the trade ids: every one found is a row, open until it is settled."""
+"""The holes in the trade ids: every one found is a row, open until something mended it."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-import msgspec
-
+from spot.models import TradeGap
 from spot.store import statements
 from spot.store.pool import Connection, Pool, acquire
 
 
-class TradeGap(msgspec.Struct, frozen=True, kw_only=True):
-    """Trades `first_id` to `last_id` of a product were missed; `how` says what settled it."""
-
-    product_id: str
-    first_id: int
-    last_id: int
-    found_at: datetime
-    repaired_at: datetime | None = None
-    how: str | None = None
-
-
 async def save_gaps(source: Pool | Connection, exchange: str, gaps: Iterable[TradeGap]) -> None:
-    """Record newly found holes; one that is known already stays as it is."""
-    rows = [(exchange, gap.product_id, gap.first_id, gap.last_id, gap.found_at) for gap in gaps]
-    async with acquire(source) as connection, connection.cursor() as cursor:
-        await cursor.executemany(statements.SAVE_GAP, rows)
-
-
-async def settle_gap(
-    source: Pool | Connection, exchange: str, product_id: str, first_id: int, *, how: str
-) -> bool:
-    """Close a hole; return False if it is unknown or was closed before."""
+    """Record holes, newly found or now mended; a row that is mended stays as it is."""
     async with acquire(source) as connection:
-        cursor = await connection.execute(
-            statements.SETTLE_GAP, (how, exchange, product_id, first_id)
+        await write_gaps(connection, exchange, gaps)
+
+
+async def write_gaps(connection: Connection, exchange: str, gaps: Iterable[TradeGap]) -> None:
+    """Do the same inside a transaction of the caller; errors are the driver's."""
+    rows = [
+        (
+            exchange,
+            gap.product_id,
+            gap.first_id,
+            gap.last_id,
+            gap.after_at,
+            gap.before_at,
+            gap.found_at,
+            gap.repaired_at,
+            gap.how,
         )
-        return cursor.rowcount == 1
+        for gap in gaps
+    ]
+    async with connection.cursor() as cursor:
+        await cursor.executemany(statements.SAVE_GAP, rows)
 
 
 async def open_gaps(
     source: Pool | Connection, exchange: str, product_ids: Collection[str] | None = None
 ) -> list[TradeGap]:
-    """Return the holes not settled yet, of these products or of all."""
+    """Return the holes not mended yet, of these products or of all."""
+    return await _read(source, exchange, product_ids, None)
+
+
+async def gaps_since(
+    source: Pool | Connection, exchange: str, product_ids: Collection[str] | None, since: datetime
+) -> list[TradeGap]:
+    """Return the open holes, those that reach into the time since, and every beginning.
+
+    A beginning (first id 1) tells since when a product is followed, however long ago that is.
+    """
+    return await _read(source, exchange, product_ids, since)
+
+
+async def _read(
+    source: Pool | Connection,
+    exchange: str,
+    product_ids: Collection[str] | None,
+    since: datetime | None,
+) -> list[TradeGap]:
     wanted = None if product_ids is None else list(product_ids)
+    parameters = {"exchange": exchange, "product_ids": wanted, "since": since}
     async with acquire(source) as connection:
-        cursor = await connection.execute(statements.READ_OPEN_GAPS, (exchange, wanted, wanted))
+        cursor = await connection.execute(statements.READ_GAPS, parameters)
         rows = await cursor.fetchall()
     fields = TradeGap.__struct_fields__
     return [TradeGap(**dict(zip(fields, row, strict=True))) for row in rows]

@@ -1,10 +1,10 @@
-"""Stored candles, exact as written, by what their readers need: newest, range, since, children.
+"""Stored candles, exact as written, by what their readers need: newest, range, since.
 
 Nothing is searched by `updated_at`: it has no index on purpose. "What changed" is answered by the
 time of the intervals, one wider than seems needed, which also brings late corrections.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from psycopg.rows import TupleRow
@@ -15,16 +15,6 @@ from spot.models import Candle, Coverage, Granularity, Source
 from spot.store import statements
 from spot.store.pool import Connection, Pool, acquire
 
-# The widest parent that folds each granularity; 4h and 1d are nobody's children.
-_WIDEST_PARENT = {
-    Granularity.ONE_MINUTE: Granularity.FIVE_MINUTE,
-    Granularity.FIVE_MINUTE: Granularity.FIFTEEN_MINUTE,
-    Granularity.FIFTEEN_MINUTE: Granularity.THIRTY_MINUTE,
-    Granularity.THIRTY_MINUTE: Granularity.ONE_HOUR,
-    Granularity.ONE_HOUR: Granularity.TWO_HOUR,
-    Granularity.TWO_HOUR: Granularity.SIX_HOUR,
-    Granularity.SIX_HOUR: Granularity.ONE_DAY,
-}
 _GRANULARITIES = {granularity.value: granularity for granularity in Granularity}
 _COVERAGES = {coverage.value: coverage for coverage in Coverage}
 _SOURCES = {source.value: source for source in Source}
@@ -84,41 +74,31 @@ async def changed_since(source: Pool | Connection, exchange: str, at: datetime) 
         found: list[Candle] = []
         for granularity in Granularity:
             start = granularity.floor(at) - granularity.seconds
-            found += await _read_since(connection, exchange, granularity, start, None)
+            found += await _read_since(connection, exchange, granularity, start)
     return found
 
 
-async def open_children(
-    source: Pool | Connection, exchange: str, product_ids: Collection[str], at: datetime
+async def candles_since(
+    source: Pool | Connection, exchange: str, granularity: Granularity, starts: Mapping[str, int]
 ) -> list[Candle]:
-    """Return what an aggregator needs after a restart at `at`, each candle once.
-
-    Per granularity the candles inside the open and the previous interval of its widest parent
-    (its own, where it is nobody's child), and each product's newest minute, however old.
-    """
+    """Return each product's candles that start at or after its own UNIX second."""
+    parameters: dict[str, object] = {
+        "exchange": exchange,
+        "granularity": granularity.value,
+        "product_ids": list(starts),
+        "starts": list(starts.values()),
+    }
     async with acquire(source) as connection:
-        found: list[Candle] = []
-        for granularity in Granularity:
-            parent = _WIDEST_PARENT.get(granularity, granularity)
-            start = parent.floor(at) - parent.seconds
-            found += await _read_since(connection, exchange, granularity, start, product_ids)
-        minutes = await newest_candles(connection, exchange, product_ids, [Granularity.ONE_MINUTE])
-    keys = {candle.key for candle in found}
-    return [candle for candle in minutes if candle.key not in keys] + found
+        return await _read(connection, statements.READ_CHILDREN, parameters)
 
 
 async def _read_since(
-    connection: Connection,
-    exchange: str,
-    granularity: Granularity,
-    start: int,
-    product_ids: Collection[str] | None,
+    connection: Connection, exchange: str, granularity: Granularity, start: int
 ) -> list[Candle]:
-    parameters = {
+    parameters: dict[str, object] = {
         "exchange": exchange,
         "granularity": granularity.value,
         "start": start,
-        "product_ids": None if product_ids is None else list(product_ids),
     }
     return await _read(connection, statements.READ_SINCE, parameters)
 

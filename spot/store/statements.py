@@ -182,7 +182,16 @@ READ_SINCE = _CANDLE_COLUMNS + SQL("""
     FROM candles AS c
     WHERE c.exchange = %(exchange)s AND c.granularity = %(granularity)s::candle_granularity
       AND c.start >= to_timestamp(%(start)s)
-      AND (%(product_ids)s::text[] IS NULL OR c.product_id = ANY (%(product_ids)s::text[]))
+    ORDER BY c.product_id, c.start
+""")
+READ_CHILDREN = _CANDLE_COLUMNS + SQL("""
+    FROM unnest(%(product_ids)s::text[], %(starts)s::bigint[]) AS wanted (product_id, start)
+    CROSS JOIN LATERAL (
+        SELECT * FROM candles
+        WHERE exchange = %(exchange)s AND product_id = wanted.product_id
+          AND granularity = %(granularity)s::candle_granularity
+          AND start >= to_timestamp(wanted.start)
+    ) AS c
     ORDER BY c.product_id, c.start
 """)
 
@@ -211,18 +220,20 @@ READ_STATUSES = """
 """
 
 SAVE_GAP = """
-    INSERT INTO trade_gaps (exchange, product_id, first_id, last_id, found_at)
-    VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT (exchange, product_id, first_id) DO NOTHING
+    INSERT INTO trade_gaps (
+        exchange, product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
+    )
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (exchange, product_id, first_id) DO UPDATE SET
+        last_id = EXCLUDED.last_id, after_at = EXCLUDED.after_at, before_at = EXCLUDED.before_at,
+        repaired_at = EXCLUDED.repaired_at, how = EXCLUDED.how
+    WHERE trade_gaps.repaired_at IS NULL
 """
-SETTLE_GAP = """
-    UPDATE trade_gaps SET repaired_at = now(), how = %s
-    WHERE exchange = %s AND product_id = %s AND first_id = %s AND repaired_at IS NULL
-"""
-READ_OPEN_GAPS = """
-    SELECT product_id, first_id, last_id, found_at, repaired_at, how
+READ_GAPS = """
+    SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
     FROM trade_gaps
-    WHERE exchange = %s AND repaired_at IS NULL
-      AND (%s::text[] IS NULL OR product_id = ANY (%s::text[]))
+    WHERE exchange = %(exchange)s
+      AND (repaired_at IS NULL OR before_at >= %(since)s OR (first_id = 1 AND %(since)s IS NOT NULL))
+      AND (%(product_ids)s::text[] IS NULL OR product_id = ANY (%(product_ids)s::text[]))
     ORDER BY product_id, first_id
 """

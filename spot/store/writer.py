@@ -19,12 +19,13 @@ import psycopg
 from spot.backoff import Backoff
 from spot.clock import monotonic
 from spot.errors import StoreError
-from spot.models import Candle, CandleUpdate
+from spot.models import Candle, CandleUpdate, TradeGap
 from spot.store import notification, statements
 from spot.store.batch import CandleBatch
+from spot.store.gaps import write_gaps
 from spot.store.lease import Lease
 from spot.store.pool import Connection, Pool, abort, abort_after
-from spot.store.upsert import write_batch
+from spot.store.upsert import pass_fence, write_batch
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class BatchWriter:
         exchange: str,
         lease: Lease,
         collect: Callable[[], Iterable[CandleUpdate]],
+        collect_gaps: Callable[[], Iterable[TradeGap]] = tuple,
         flush_seconds: float,
         max_rows: int,
     ) -> None:
@@ -60,12 +62,14 @@ class BatchWriter:
         self._exchange = exchange
         self._lease = lease
         self._collect = collect
+        self._collect_gaps = collect_gaps
+        self._gaps: list[TradeGap] = []
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
         self._batch = CandleBatch(PENDING_ROWS)
         self._flushing = asyncio.Lock()
         self._flush_number = 0
-        self._in_flight = 0
+        self._in_flight: list[Candle] = []
         self._connection: Connection | None = None
         self._failures_in_a_row = 0
         self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
@@ -79,7 +83,7 @@ class BatchWriter:
     @property
     def rows_pending(self) -> int:
         """How many changed candles are not known to be written, those on their way included."""
-        return len(self._batch) + self._in_flight
+        return len(self._batch) + len(self._in_flight)
 
     @property
     def rows_refused(self) -> int:
@@ -90,6 +94,11 @@ class BatchWriter:
     def pending_seconds(self) -> float:
         """For how long the oldest of them has waited."""
         return self._batch.oldest_age(monotonic())
+
+    def pending(self, product_id: str) -> list[Candle]:
+        """Return a product's candles that the tables may not show yet, the newest state last."""
+        flying = [c for c in self._in_flight if c.product_id == product_id]
+        return flying + self._batch.of_product(product_id)
 
     async def run(self) -> None:
         """Flush whenever due, for ever; FencedError ends it, trouble with the database does not."""
@@ -158,6 +167,10 @@ class BatchWriter:
             now = monotonic()
             for update in self._collect():
                 self._batch.put(update.candle, now)
+            # Before the candles: a candle beyond a hole must never be stored without the hole.
+            self._gaps += self._collect_gaps()
+            if self._gaps:
+                await self._write_gaps()
             changed = 0
             while len(self._batch):
                 self._lease.check()
@@ -167,8 +180,21 @@ class BatchWriter:
                 self.last_flush_ms = int((monotonic() - now) * 1000)
             return changed
 
+    async def _write_gaps(self) -> None:
+        gaps = self._gaps
+        async with self._pool.connection(CHECKOUT_SECONDS) as connection:
+            self._connection = connection
+            try:
+                with abort_after(connection, WRITE_SECONDS):
+                    async with connection.transaction():
+                        await pass_fence(connection, self._lease)
+                        await write_gaps(connection, self._exchange, gaps)
+            finally:
+                self._connection = None
+        self._gaps = self._gaps[len(gaps) :]
+
     async def _write_chunk(self, candles: list[Candle]) -> int:
-        self._in_flight = len(candles)
+        self._in_flight = candles
         try:
             async with self._pool.connection(CHECKOUT_SECONDS) as connection:
                 self._connection = connection
@@ -179,7 +205,7 @@ class BatchWriter:
             self._batch.give_back(candles, monotonic())
             raise
         finally:
-            self._in_flight = 0
+            self._in_flight = []
             self._connection = None
 
     async def _write_or_split(self, connection: Connection, candles: Sequence[Candle]) -> int:

@@ -10,9 +10,9 @@ from spot.models import Candle, Granularity, Product
 from spot.store import (
     Pool,
     candles,
+    candles_since,
     changed_since,
     newest_candles,
-    open_children,
     open_pool,
     save_products,
     upsert_candles,
@@ -99,27 +99,17 @@ async def test_changed_since_brings_what_was_open_what_came_and_one_before(pool:
     assert starts(found, Granularity.ONE_DAY) == [day - DAY, day, day + DAY, day + 2 * DAY]
 
 
-async def test_children_of_open_and_previous_parents_and_the_newest_minute(pool: Pool) -> None:
-    at = NOON + 7 * 60
-    await write(
-        pool,
-        *(candle("BTC-USD", Granularity.ONE_MINUTE, NOON + 60 * n) for n in range(-3, 8)),
-        *(candle("BTC-USD", Granularity.SIX_HOUR, NOON - 21_600 * n) for n in range(8)),
-        *(candle("BTC-USD", Granularity.ONE_DAY, NOON - DAY // 2 - DAY * n) for n in range(4)),
-        candle("OLD-USD", Granularity.ONE_MINUTE, NOON - 30 * DAY),
-        candle("OTHER-USD", Granularity.ONE_MINUTE, NOON),
-    )
-    found = await open_children(pool, EXCHANGE, ["BTC-USD", "OLD-USD"], from_unix(at))
-    bitcoin = [c for c in found if c.product_id == "BTC-USD"]
-    assert starts(bitcoin, Granularity.ONE_MINUTE) == [NOON + 60 * n for n in range(8)]
-    midnight = NOON - DAY // 2
-    assert starts(bitcoin, Granularity.SIX_HOUR) == [midnight - DAY + 21_600 * n for n in range(7)]
-    assert starts(bitcoin, Granularity.ONE_DAY) == [midnight - DAY, midnight]
-    assert [c for c in found if c.product_id == "OLD-USD"] == [
-        candle("OLD-USD", Granularity.ONE_MINUTE, NOON - 30 * DAY)
+async def test_candles_since_each_products_own_start(pool: Pool) -> None:
+    minutes = [
+        candle(p, Granularity.ONE_MINUTE, NOON + 60 * n)
+        for p in ("A-USD", "B-USD")
+        for n in range(4)
     ]
-    assert len({c.key for c in found}) == len(found)
-    assert {c.product_id for c in found} == {"BTC-USD", "OLD-USD"}
+    await write(pool, *minutes, candle("A-USD", Granularity.FIVE_MINUTE, NOON))
+    found = await candles_since(
+        pool, EXCHANGE, Granularity.ONE_MINUTE, {"A-USD": NOON + 120, "B-USD": NOON + 180}
+    )
+    assert found == [minutes[2], minutes[3], minutes[7]]
 
 
 async def test_cut_connection_is_a_store_error_and_heals(pool: Pool, proxy: PostgresProxy) -> None:

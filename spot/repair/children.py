@@ -1,0 +1,68 @@
+"""Which stored candles an aggregator needs: after a restart, or to correct the past.
+
+The store knows nothing of parents, the aggregator nothing of tables: here the two meet.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from datetime import datetime
+
+from spot.aggregate.intervals import kept_from
+from spot.clock import from_unix
+from spot.models import Candle, CandleKey, Granularity, TradeGap
+from spot.store.batch import outranks
+from spot.store.gaps import gaps_since
+from spot.store.pool import Connection, Pool, acquire
+from spot.store.reader import candles_since, newest_candles
+
+
+async def open_children(
+    source: Pool | Connection, exchange: str, product_ids: Collection[str], at: datetime
+) -> tuple[list[Candle], list[TradeGap]]:
+    """Return what an aggregator begins with at `at`: candles, and the gaps around them.
+
+    Per product the candles that its newest minute's parents, open and just closed, fold from:
+    a product that was away goes on where it stopped. Gaps: the open ones, those of yesterday and
+    today, and each product's beginning.
+    """
+    now = int(at.timestamp())
+    async with acquire(source) as connection:
+        newest = await newest_candles(connection, exchange, product_ids, [Granularity.ONE_MINUTE])
+        heard = {candle.product_id: min(now, candle.start) for candle in newest}
+        found: list[Candle] = []
+        for granularity in Granularity:
+            starts = {product_id: kept_from(granularity, heard[product_id]) for product_id in heard}
+            found += await candles_since(connection, exchange, granularity, starts)
+        yesterday = from_unix(kept_from(Granularity.ONE_DAY, now))
+        gaps = await gaps_since(connection, exchange, product_ids, yesterday)
+    return found, gaps
+
+
+async def children_since(
+    source: Pool | Connection, exchange: str, product_id: str, since: int
+) -> list[Candle]:
+    """Return the children of every interval of a product that overlaps the time since."""
+    found: list[Candle] = []
+    async with acquire(source) as connection:
+        for granularity in Granularity:
+            starts = {product_id: kept_from(granularity, since)}
+            found += await candles_since(connection, exchange, granularity, starts)
+    return found
+
+
+def children_reader(
+    pool: Pool, exchange: str, pending: Callable[[str], list[Candle]]
+) -> Callable[[str, int], Awaitable[list[Candle]]]:
+    """Return `children_since` for a shard whose writer holds newer states that are `pending`."""
+
+    async def read(product_id: str, since: int) -> list[Candle]:
+        # Looked at before and after: a state may leave the one for the other while we read.
+        before = pending(product_id)
+        stored = await children_since(pool, exchange, product_id, since)
+        newest: dict[CandleKey, Candle] = {}
+        for candle in (*stored, *before, *pending(product_id)):
+            known = newest.get(candle.key)
+            if known is None or outranks(candle, known):
+                newest[candle.key] = candle
+        return list(newest.values())
+
+    return read

@@ -1,0 +1,59 @@
+"""What an aggregator gets from the store after a restart and for a repair."""
+
+from spot.clock import from_unix
+from spot.models import Candle, Granularity
+from spot.repair.children import children_since, open_children
+from spot.store import Pool, upsert_candles
+from tests.fixtures.store import EXCHANGE, make_candle
+
+NOON = 1_733_054_400  # 2024-12-01 12:00 UTC
+DAY = 86_400
+
+
+async def write(pool: Pool, *rows: Candle) -> None:
+    async with pool.connection() as connection:
+        await upsert_candles(connection, EXCHANGE, rows)
+
+
+def candle(product_id: str, granularity: Granularity, start: int) -> Candle:
+    return make_candle(product_id=product_id, granularity=granularity, start=start, at=1)
+
+
+def starts(found: list[Candle], granularity: Granularity) -> list[int]:
+    return [c.start for c in found if c.granularity is granularity]
+
+
+async def test_children_of_open_and_previous_parents_as_of_the_newest_minute(pool: Pool) -> None:
+    at = NOON + 9 * 60
+    old = NOON - 30 * DAY + 60
+    await write(
+        pool,
+        *(candle("BTC-USD", Granularity.ONE_MINUTE, NOON + 60 * n) for n in range(-3, 8)),
+        *(candle("BTC-USD", Granularity.SIX_HOUR, NOON - 21_600 * n) for n in range(8)),
+        *(candle("BTC-USD", Granularity.ONE_DAY, NOON - DAY // 2 - DAY * n) for n in range(4)),
+        candle("OLD-USD", Granularity.ONE_MINUTE, old),
+        candle("OLD-USD", Granularity.ONE_MINUTE, old - 60),
+        candle("OLD-USD", Granularity.ONE_MINUTE, old - 6_000),
+        candle("OTHER-USD", Granularity.ONE_MINUTE, NOON),
+    )
+    found, gaps = await open_children(pool, EXCHANGE, ["BTC-USD", "OLD-USD"], from_unix(at))
+    bitcoin = [c for c in found if c.product_id == "BTC-USD"]
+    assert starts(bitcoin, Granularity.ONE_MINUTE) == [NOON + 60 * n for n in range(8)]
+    midnight = NOON - DAY // 2
+    assert starts(bitcoin, Granularity.SIX_HOUR) == [midnight - DAY + 21_600 * n for n in range(7)]
+    assert starts(bitcoin, Granularity.ONE_DAY) == [midnight - DAY, midnight]
+    quiet = [c for c in found if c.product_id == "OLD-USD"]
+    assert starts(quiet, Granularity.ONE_MINUTE) == [old - 60, old]
+    assert len({c.key for c in found}) == len(found)
+    assert {c.product_id for c in found} == {"BTC-USD", "OLD-USD"}
+    assert gaps == []
+
+
+async def test_a_repair_gets_the_siblings_of_everything_it_may_change(pool: Pool) -> None:
+    hours = [candle("BTC-USD", Granularity.ONE_HOUR, NOON + 3_600 * n) for n in range(-6, 3)]
+    minutes = [candle("BTC-USD", Granularity.ONE_MINUTE, NOON + 60 * n) for n in range(-20, 9)]
+    await write(pool, *hours, *minutes)
+    found = await children_since(pool, EXCHANGE, "BTC-USD", NOON - 60)
+    assert starts(found, Granularity.ONE_MINUTE)[0] == NOON - 600
+    assert starts(found, Granularity.ONE_MINUTE)[-1] == NOON + 8 * 60
+    assert starts(found, Granularity.ONE_HOUR) == [NOON + 3_600 * n for n in range(-4, 3)]
