@@ -18,6 +18,7 @@ from shards.feed import ShardFeed
 from shards.gate import SlotGate
 from shards.listing import Listing
 from spot.aggregate.aggregator import Aggregator
+from spot.aggregate.audit import Audit
 from spot.clock import EPOCH, utc_now
 from spot.coinbase.auth import Credentials, load_credentials
 from spot.coinbase.client import FeedClient
@@ -62,7 +63,10 @@ class Shard:
         if settings.api_key and settings.api_secret:
             self._credentials = load_credentials(settings.api_key, settings.api_secret)
         self._gate = SlotGate(shard_index, settings.shard_count)
-        self._aggregator = Aggregator(grace_seconds=settings.grace_seconds)
+        self._audit = Audit()
+        self._aggregator = Aggregator(
+            grace_seconds=settings.grace_seconds, on_bucket=self._audit.finished
+        )
         self._feed = ShardFeed(self._aggregator)
         self._book = GapBook()
         self.is_feeding = False  # from here on a stop has something to flush
@@ -154,7 +158,7 @@ class Shard:
                 },
             )
             stored = children_reader(pool, self._settings.exchange, writer.pending)
-            mender = Mender(rest, self._aggregator, self._book, stored)
+            mender = Mender(rest, self._aggregator, self._book, self._audit, stored)
             others = [
                 feeding.create_task(mender.run(), name="mender"),
                 feeding.create_task(self._report(pool, lease, writer, clients), name="status"),

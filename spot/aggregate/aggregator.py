@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from spot.aggregate.evidence import MICRO
-from spot.aggregate.product import ProductCandles
+from spot.aggregate.product import OnBucket, ProductCandles
 from spot.clock import EPOCH, from_unix_microseconds, unix_microseconds
 from spot.models import Candle, CandleUpdate, Trade, TradeGap
 
@@ -22,7 +22,8 @@ class Aggregator:
 
     `grace_seconds`: exchange time a candle waits after its end for stragglers. `hold_seconds`: how
     long after its end it waits for missing evidence before it is closed as partial.
-    `coarse_every_seconds`: how often an open candle coarser than a minute is told.
+    `coarse_every_seconds`: how often an open candle coarser than a minute is told. `on_bucket`
+    gets every finished, full five minutes folded from trades, and the channel's last word on them.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Aggregator:
         grace_seconds: float = 2.0,
         hold_seconds: float = 10.0,
         coarse_every_seconds: float = 1.0,
+        on_bucket: OnBucket | None = None,
     ) -> None:
         self._grace = round(grace_seconds * MICRO)
         self._hold = round(max(hold_seconds, grace_seconds) * MICRO)
         self._coarse_every = max(1, round(coarse_every_seconds * MICRO))
+        self._on_bucket = on_bucket
         self._products: dict[str, ProductCandles] = {}
         self._touched: set[str] = set()
         self._swept_at = 0
@@ -47,7 +50,8 @@ class Aggregator:
     def add_products(self, product_ids: Iterable[str]) -> None:
         """Begin to follow products; those already followed stay as they are."""
         for product_id in product_ids:
-            self._products.setdefault(product_id, ProductCandles(product_id))
+            if product_id not in self._products:
+                self._products[product_id] = ProductCandles(product_id, self._on_bucket)
 
     def remove_products(self, product_ids: Iterable[str]) -> None:
         """Forget products, such as those that another shard owns now."""

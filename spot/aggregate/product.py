@@ -5,7 +5,7 @@ coarse, and returns the states that are news. A trade for time that was forgotte
 its hole stays open until a repair recalls the time around it. No I/O and no clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from zlib import crc32
 
@@ -13,13 +13,15 @@ from msgspec.structs import replace
 
 from spot.aggregate.evidence import MICRO, Evidence
 from spot.aggregate.intervals import kept_from
-from spot.aggregate.rollup import envelope, fold, rank
+from spot.aggregate.rollup import PROVEN_TRADES, envelope, fold, rank
 from spot.aggregate.slots import NEVER, Slot, Slots
 from spot.aggregate.trades import MinuteBuilder
 from spot.clock import unix_microseconds
 from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
 
 MINUTE = Granularity.ONE_MINUTE
+WITNESSED = Granularity.FIVE_MINUTE  # the only width the exchange's channel tells
+OnBucket = Callable[[Candle, Candle | None], None]
 MINUTE_MICROSECONDS = 60 * MICRO
 # A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
 MAX_AHEAD_MICROSECONDS = 60 * MICRO
@@ -30,8 +32,9 @@ RETRY_MICROSECONDS = MICRO // 4
 class ProductCandles:
     """The open and just-closed candles of one product. Starts are UNIX seconds, moments µs."""
 
-    def __init__(self, product_id: str) -> None:
+    def __init__(self, product_id: str, on_bucket: OnBucket | None = None) -> None:
         self.product_id = product_id
+        self._on_bucket = on_bucket
         self.evidence = Evidence()
         self.late_trades = 0
         self.refused_trades = 0
@@ -201,11 +204,18 @@ class ProductCandles:
                 candle = self._news(granularity, start, slot, now)
                 if candle is not None:
                     slot.told = candle
+                    if granularity is WITNESSED:
+                        self._tell_bucket(candle, slot)
                     news.append(CandleUpdate(candle))
                     self._slots.mark_parents(granularity, start)
         return news
 
     # Inside.
+
+    def _tell_bucket(self, candle: Candle, slot: Slot) -> None:
+        is_proven = candle.complete and rank(candle) == PROVEN_TRADES
+        if self._on_bucket is not None and is_proven:
+            self._on_bucket(candle, slot.given)
 
     def _recall(self, candle: Candle) -> None:
         slot = self._slots.make(candle.granularity, candle.start)

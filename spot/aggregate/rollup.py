@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from spot.aggregate.trades import add_exactly
 from spot.models import Candle, Coverage, Granularity, Source
 
+PROVEN_TRADES = 2
+
 
 def fold(
     children: Sequence[Candle], granularity: Granularity, start: int, *, is_proven: bool
@@ -78,4 +80,4 @@ def rank(candle: Candle) -> int:
     """How far a candle's numbers can be trusted: nothing outranks proven trades."""
     if candle.coverage is Coverage.PARTIAL:
         return 0
-    return 2 if candle.source is Source.TRADES else 1
+    return PROVEN_TRADES if candle.source is Source.TRADES else 1

@@ -15,11 +15,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from spot.aggregate.aggregator import Aggregator
+from spot.aggregate.audit import Audit
 from spot.backoff import Backoff
 from spot.clock import from_unix, monotonic
 from spot.coinbase.rest import CoinbaseRest
 from spot.errors import ExchangeError, StoreError
 from spot.models import Candle, Coverage, Granularity, TradeGap
+from spot.repair.auditor import Auditor
 from spot.repair.gap_book import GapBook
 
 logger = logging.getLogger(__name__)
@@ -46,15 +48,22 @@ Children = Callable[[str, int], Awaitable[list[Candle]]]
 
 
 class Mender:
-    """Mends the gaps of one shard's products, one at a time per product."""
+    """Mends the gaps of one shard's products, one at a time per product, and audits when idle."""
 
     def __init__(
-        self, rest: CoinbaseRest, aggregator: Aggregator, book: GapBook, children: Children
+        self,
+        rest: CoinbaseRest,
+        aggregator: Aggregator,
+        book: GapBook,
+        audit: Audit,
+        children: Children,
     ) -> None:
         self._rest = rest
         self._aggregator = aggregator
         self._book = book
         self._children = children
+        self._audit = audit
+        self._auditor = Auditor(rest, aggregator, audit, self._recall)
         self._busy: set[str] = set()
         self._waits: dict[tuple[str, int], tuple[float, Backoff]] = {}
         self.counts: Counter[str] = Counter()
@@ -68,11 +77,36 @@ class Mender:
     async def _work(self) -> None:
         while True:
             gap = self._next()
-            if gap is None:
+            if gap is not None:
+                with self._alone(gap.product_id):
+                    await self._try(gap)
+            elif not await self._audit_one():
                 await asyncio.sleep(IDLE_SECONDS)
-                continue
-            with self._alone(gap.product_id):
-                await self._try(gap)
+
+    async def _audit_one(self) -> bool:
+        """Follow up the audit's next question; return whether there was one to follow."""
+        suspect = self._audit.take_suspect()
+        buckets = [suspect] if suspect else []
+        if not suspect:
+            now = self._aggregator.exchange_at.timestamp()
+            buckets = self._audit.take_settled(now, SETTLE_SECONDS)
+        if not buckets:
+            return False
+        product_id = buckets[0].product_id
+        if product_id in self._busy:
+            self._audit.give_back(buckets)
+            return False
+        with self._alone(product_id):
+            try:
+                if suspect:
+                    await self._auditor.fetch_trades(suspect)
+                else:
+                    await self._auditor.ask(buckets)
+            except (ExchangeError, StoreError) as exc:
+                self._audit.give_back(buckets)
+                logger.debug("audit put off", extra={"product": product_id, "error": str(exc)})
+                await asyncio.sleep(IDLE_SECONDS)
+        return True
 
     def _next(self) -> TradeGap | None:
         """Choose the newest gap that is nobody's and not waiting; beginnings come last."""

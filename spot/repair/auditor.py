@@ -1,0 +1,83 @@
+"""The auditor: asks the exchange about finished buckets, and fetches what a difference betrays.
+
+What the channel knows beyond ours is fetched at once, trade by trade; the rest is compared with
+the exchange's settled candle. If every trade is proven to be in hand and the candle still differs,
+the exchange disagrees with its own trades: that is counted and logged, and the trades stand.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from spot.aggregate.aggregator import Aggregator
+from spot.aggregate.audit import Audit, Verdict
+from spot.coinbase.rest import CoinbaseRest
+from spot.models import Candle, Coverage, Granularity
+
+logger = logging.getLogger(__name__)
+
+FIVE_MINUTES = Granularity.FIVE_MINUTE
+# Trades after a bucket's last known one; more than that many cannot be missing unnoticed.
+PAGE = 1_000
+_LOG_EVERY = 100
+
+
+class Auditor:
+    """Answers what the audit asks. The caller sees to it that nobody else repairs the product."""
+
+    def __init__(
+        self,
+        rest: CoinbaseRest,
+        aggregator: Aggregator,
+        audit: Audit,
+        recall: Callable[[str, int], Awaitable[None]],
+    ) -> None:
+        self._rest = rest
+        self._aggregator = aggregator
+        self._audit = audit
+        self._recall = recall
+        self._disagreements = 0
+
+    async def fetch_trades(self, ours: Candle) -> None:
+        """Feed the trades around a bucket's end: those known are dropped, those missing count."""
+        if ours.last_trade_id is None:
+            return
+        trades = await self._rest.trades_before(ours.product_id, ours.last_trade_id + 1 + PAGE)
+        missing = [trade for trade in trades if trade.trade_id > ours.last_trade_id]
+        await self._recall(ours.product_id, ours.start)
+        self._aggregator.add_trades(
+            missing, is_snapshot=False, sent_at=self._aggregator.exchange_at
+        )
+
+    async def ask(self, buckets: Sequence[Candle]) -> None:
+        """Compare one product's finished buckets with the exchange's settled candles."""
+        product_id = buckets[0].product_id
+        start, end = min(b.start for b in buckets), max(b.end for b in buckets)
+        theirs = {
+            candle.start: candle
+            for candle in await self._rest.candles(product_id, FIVE_MINUTES, start, end)
+        }
+        for ours in buckets:
+            candle = theirs.get(ours.start)
+            if candle is not None and candle.coverage is not Coverage.FULL:
+                self._audit.give_back([ours])
+            elif self._audit.settled(ours, candle) is Verdict.DISAGREES:
+                self._note(ours, candle)
+                await self.fetch_trades(ours)
+
+    def _note(self, ours: Candle, theirs: Candle | None) -> None:
+        if self._disagreements % _LOG_EVERY == 0:
+            logger.warning(
+                "the exchange's candle differs from ours",
+                extra={
+                    "product": ours.product_id,
+                    "start": ours.start,
+                    "ours": _numbers(ours),
+                    "exchange": _numbers(theirs) if theirs else "none",
+                    "differences": self._disagreements + 1,
+                },
+            )
+        self._disagreements += 1
+
+
+def _numbers(candle: Candle) -> str:
+    return f"{candle.open} {candle.high} {candle.low} {candle.close} {candle.volume}"
