@@ -24,16 +24,12 @@ async def upsert_candle(connection: Connection, exchange: str, candle: Candle) -
     """Write one candle; return whether the table changed."""
     async with errors_as_ours():
         try:
-            cursor = await connection.execute(
-                statements.UPSERT_ROW, (exchange, *_stage_row(candle))
-            )
+            cursor = await connection.execute(statements.UPSERT_ROW, (exchange, *stage_row(candle)))
         except psycopg.errors.CheckViolation as exc:
             if not lacks_partition(exc):
                 raise
             await make_partitions(connection, [candle])
-            cursor = await connection.execute(
-                statements.UPSERT_ROW, (exchange, *_stage_row(candle))
-            )
+            cursor = await connection.execute(statements.UPSERT_ROW, (exchange, *stage_row(candle)))
         return await cursor.fetchone() is not None
 
 
@@ -72,7 +68,7 @@ async def _write_once(
     async with connection.transaction(), connection.cursor() as cursor:
         async with cursor.copy(statements.COPY_STAGE) as copy:
             for candle in candles:
-                await copy.write_row(_stage_row(candle))
+                await copy.write_row(stage_row(candle))
         # After the COPY: a process stopped inside one must not make the next owner wait for it.
         if lease is not None:
             await pass_fence(connection, lease)
@@ -110,7 +106,8 @@ async def make_partitions(connection: Connection, candles: Iterable[Candle]) -> 
         await connection.execute(statements.ENSURE_PARTITION, (day, day, granularity.value))
 
 
-def _stage_row(candle: Candle) -> _Row:
+def stage_row(candle: Candle) -> _Row:
+    """Return a candle as a row of the staging table."""
     return (
         candle.product_id,
         candle.granularity.value,

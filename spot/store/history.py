@@ -1,0 +1,180 @@
+"""Candles of the past, written by operators' commands beside running shards, without a lease.
+
+They may write next to an owner because they never decide by what they read before: one statement
+adds what is missing and replaces what is unproven, or what is still the very row judged wrong, and
+raises the revision of what was complete. Which stretches are known is kept in `history_pages`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from spot.clock import from_unix_microseconds
+from spot.models import Candle, CandleKey, Granularity
+from spot.store import history_statements as sql
+from spot.store import notification, statements
+from spot.store.pool import Connection, Pool, acquire
+from spot.store.upsert import stage_row
+
+# No shard has it: for the gateways an operator's command is a writer of its own.
+OPERATOR_SHARD = -1
+
+
+class Mark(NamedTuple):
+    """What is known of a stored candle without its numbers."""
+
+    start: int
+    is_full: bool  # complete, and proven
+    trades: int | None
+    last_trade_id: int | None
+
+
+class HistoryPage(NamedTuple):
+    """A stretch `[start, end)` of one product's candles that was read whole."""
+
+    product_id: str
+    granularity: Granularity
+    start: int
+    end: int
+
+
+class KnownStretch(NamedTuple):
+    """A stretch `[start, end)` in which no interval without a candle had trades."""
+
+    start: int
+    end: int
+    read_at: datetime
+
+
+async def read_marks(source: Pool | Connection, exchange: str, page: HistoryPage) -> list[Mark]:
+    """Return the stored candles of a stretch, oldest first."""
+    async with acquire(source) as connection:
+        cursor = await connection.execute(sql.READ_MARKS, _parameters(exchange, page))
+        return [Mark(*row) for row in await cursor.fetchall()]
+
+
+async def known_stretches(
+    source: Pool | Connection, exchange: str, page: HistoryPage
+) -> list[KnownStretch]:
+    """Return the stretches known to be whole that touch `page`."""
+    async with acquire(source) as connection:
+        cursor = await connection.execute(sql.READ_PAGES, _parameters(exchange, page))
+        return [KnownStretch(*row) for row in await cursor.fetchall()]
+
+
+async def mend_candles(
+    source: Pool | Connection,
+    exchange: str,
+    candles: Sequence[Candle],
+    *,
+    unproven: bool,
+    wrong: bool = False,
+) -> list[Candle]:
+    """Write what is missing; return the rows that changed, as they are now.
+
+    `unproven` also replaces rows that are partial or not complete, `wrong` those that still have
+    the revision that comes with the candle.
+    """
+    if not candles:
+        return []
+    async with acquire(source) as connection:
+        await _ensure(connection, candles)
+        async with connection.transaction():
+            return await _mend(connection, exchange, candles, unproven=unproven, wrong=wrong)
+
+
+async def save_page(
+    source: Pool | Connection,
+    exchange: str,
+    page: HistoryPage,
+    candles: Sequence[Candle],
+    *,
+    replace_before: int,
+    read_at: datetime,
+) -> int:
+    """Write a page's candles and that it is known, in one transaction; return how many changed.
+
+    What starts at or after `replace_before` is a running shard's: there only missing rows are
+    written.
+    """
+    old = [candle for candle in candles if candle.start < replace_before]
+    young = [candle for candle in candles if candle.start >= replace_before]
+    async with acquire(source) as connection:
+        await _ensure(connection, candles)
+        async with connection.transaction():
+            changed = await _mend(connection, exchange, old, unproven=True)
+            changed += await _mend(connection, exchange, young, unproven=False)
+            if len(candles) * page.granularity.seconds < page.end - page.start:
+                product_id, granularity, start, end = page
+                row = (exchange, product_id, granularity.value, start, end, len(candles), read_at)
+                await connection.execute(sql.SAVE_PAGE, row)
+    return len(changed)
+
+
+async def remove_candle(source: Pool | Connection, exchange: str, candle: Candle) -> bool:
+    """Delete a stored candle unless it changed meanwhile; return whether it is gone."""
+    key = (candle.product_id, candle.granularity.value, candle.start, candle.revision)
+    async with acquire(source) as connection:
+        cursor = await connection.execute(sql.REMOVE_CANDLE, (exchange, *key))
+        return cursor.rowcount == 1
+
+
+async def announce(
+    source: Pool | Connection, exchange: str, candles: Sequence[Candle], *, epoch: int, flush: int
+) -> None:
+    """Tell the gateways of corrected candles; `flush` counts from 1 within an `epoch`."""
+    payloads = notification.pack(
+        candles, exchange=exchange, shard_index=OPERATOR_SHARD, epoch=epoch, flush=flush
+    )
+    async with acquire(source) as connection:
+        for payload in payloads:
+            await connection.execute(statements.NOTIFY, (notification.CHANNEL, payload))
+
+
+async def _ensure(connection: Connection, candles: Sequence[Candle]) -> None:
+    """Make the partitions these candles need, before the transaction: its lock is the shards'."""
+    for granularity in {candle.granularity for candle in candles}:
+        starts = [candle.start for candle in candles if candle.granularity is granularity]
+        row = (min(starts), max(starts) + 1, granularity.value)
+        await connection.execute(sql.ENSURE_RANGE, row)
+
+
+async def _mend(
+    connection: Connection,
+    exchange: str,
+    candles: Sequence[Candle],
+    *,
+    unproven: bool,
+    wrong: bool = False,
+) -> list[Candle]:
+    if not candles:
+        return []
+    by_key = {candle.key: candle for candle in candles}
+    async with connection.cursor() as cursor:
+        async with cursor.copy(statements.COPY_STAGE) as copy:
+            for candle in by_key.values():
+                await copy.write_row(stage_row(candle))
+        parameters = {"exchange": exchange, "unproven": unproven, "wrong": wrong}
+        await cursor.execute(sql.MEND_STAGE, parameters)
+        rows = await cursor.fetchall()
+        await cursor.execute(sql.CLEAR_STAGE)
+    return [
+        replace(
+            by_key[CandleKey(product_id, Granularity[granularity], start)],
+            revision=revision,
+            updated_at=from_unix_microseconds(updated_us),
+        )
+        for product_id, granularity, start, revision, updated_us in rows
+    ]
+
+
+def _parameters(exchange: str, page: HistoryPage) -> dict[str, object]:
+    return {
+        "exchange": exchange,
+        "product_id": page.product_id,
+        "granularity": page.granularity.value,
+        "start": page.start,
+        "end": page.end,
+    }
