@@ -1,0 +1,139 @@
+"""What a candle's story comes to, in plain sentences. Pure."""
+
+import enum
+from collections.abc import Iterator
+
+import msgspec
+
+from spot.models import Coverage, Source, TradeGap
+from spot.repair.explain import Story
+from spot.repair.window import SETTLE_SECONDS
+
+_SOURCES = {
+    Source.TRADES: "folded from single trades",
+    Source.CANDLES: "the exchange's own five-minute candle, from its channel",
+    Source.REST: "the exchange's own settled candle, asked for by REST",
+}
+
+
+class Judgement(enum.StrEnum):
+    """What a program wants to know of the verdict."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNPROVEN = "unproven"
+    OPEN = "open"  # the interval still runs, or has not settled
+    MISSING = "missing"
+    QUIET = "quiet"  # rightly without a row
+    UNKNOWN = "unknown"  # the exchange does not answer
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One word for programs, sentences for people."""
+
+    judgement: Judgement
+    sentences: tuple[str, ...]
+
+
+def judge(story: Story) -> Verdict:
+    """Return what the story comes to."""
+    if story.row is None:
+        return _judge_missing(story)
+    judgement = _judgement(story)
+    sentences = [_headline(story, judgement), *_reasons(story)]
+    if judgement is Judgement.WRONG:
+        sentences.append(_advice(story))
+    elif judgement is Judgement.UNPROVEN and not story.is_held:
+        sentences.append("`spot verify --repair` proves it by the exchange's settled candle.")
+    return Verdict(judgement, tuple(sentences))
+
+
+def _judge_missing(story: Story) -> Verdict:
+    if not story.is_over:
+        return Verdict(Judgement.OPEN, ("The interval still runs, and nothing traded yet.",))
+    if story.exchange_error is not None:
+        text = "There is no row, and the exchange does not say whether there should be one."
+        return Verdict(Judgement.UNKNOWN, (text,))
+    if story.exchange is not None:
+        if not story.row and story.now < story.key.end + SETTLE_SECONDS:
+            return Verdict(Judgement.OPEN, ("There is no row yet; the interval has just ended.",))
+        sentences = ["The exchange has a candle here, and the table has none.", *_gaps(story)]
+        sentences.append("`spot backfill` or `spot verify --repair` fetches it.")
+        return Verdict(Judgement.MISSING, tuple(sentences))
+    text = "Nothing traded: the exchange has no candle here either, and none is made up."
+    return Verdict(Judgement.QUIET, (text,))
+
+
+def _judgement(story: Story) -> Judgement:
+    if story.row is None:
+        raise AssertionError("judged elsewhere")
+    if not story.is_over or story.now < story.key.end + SETTLE_SECONDS:
+        return Judgement.OPEN
+    if story.exchange_error is not None:
+        return Judgement.UNKNOWN
+    if story.exchange is None or story.differences:
+        return Judgement.WRONG
+    return Judgement.RIGHT if story.row.coverage is Coverage.FULL else Judgement.UNPROVEN
+
+
+def _headline(story: Story, judgement: Judgement) -> str:
+    match judgement:
+        case Judgement.RIGHT:
+            return "Right and proven: the exchange says the same, to the last digit."
+        case Judgement.UNPROVEN:
+            return "The numbers are the exchange's, but the row is marked partial: not proven."
+        case Judgement.OPEN:
+            return "It can still change: the interval runs, or has ended just now."
+        case Judgement.UNKNOWN:
+            return "The exchange does not answer, so this is what the table knows alone."
+        case _:
+            if story.exchange is None:
+                return "Wrong: the exchange has no candle here."
+            fields = ", ".join(difference.field for difference in story.differences)
+            return f"Wrong: {fields} differ from what the exchange says now."
+
+
+def _reasons(story: Story) -> Iterator[str]:
+    row = story.row
+    if row is None:
+        return
+    yield f"Its numbers are {_SOURCES[row.source]}."
+    if row.coverage is Coverage.FULL and story.first_trade_id is not None:
+        yield f"All trades from {story.first_trade_id} to {row.last_trade_id} are in it."
+    if story.joins_before is False:
+        yield "Its first trade does not follow the last one of the interval before."
+    if row.revision:
+        times = "once" if row.revision == 1 else f"{row.revision} times"
+        yield f"It was corrected {times} after its completion."
+    yield from _gaps(story)
+    children = story.children
+    if children is not None and children.folds_into_row is False:
+        yield f"The stored {children.granularity} candles do not fold into it."
+    if children is not None and children.partial_starts:
+        yield f"{len(children.partial_starts)} of its {children.granularity} candles are partial."
+
+
+def _gaps(story: Story) -> Iterator[str]:
+    for gap in story.gaps:
+        yield gap_text(gap)
+
+
+def gap_text(gap: TradeGap) -> str:
+    """Return a gap as a sentence."""
+    count = gap.last_id - gap.first_id + 1
+    what = f"{count:,} trades, {gap.first_id} to {gap.last_id}, were missed"
+    if gap.after_at is None:
+        what = f"Trades before {gap.last_id + 1} were not watched"
+    if gap.how is None:
+        return f"{what}, and still are."
+    return f"{what}, and were mended by {gap.how}."
+
+
+def _advice(story: Story) -> str:
+    if story.is_held:
+        return "A running shard still holds this interval: it is not for repair from outside yet."
+    return (
+        f"To mend it: spot verify --products {story.key.product_id}"
+        f" --granularity {story.key.granularity.short} --start {story.key.start}"
+        f" --end {story.key.end} --repair"
+    )
