@@ -68,6 +68,11 @@ class Mender:
         self._waits: dict[tuple[str, int], tuple[float, Backoff]] = {}
         self.counts: Counter[str] = Counter()
 
+    @property
+    def busy(self) -> frozenset[str]:
+        """The products under repair."""
+        return frozenset(self._busy)
+
     async def run(self) -> None:
         """Mend for ever."""
         async with asyncio.TaskGroup() as tasks:
