@@ -122,10 +122,11 @@ def gap_text(gap: TradeGap) -> str:
     """Return a gap as a sentence."""
     count = gap.last_id - gap.first_id + 1
     what = f"{count:,} trades, {gap.first_id} to {gap.last_id}, were missed"
-    if gap.after_at is None:
+    if gap.first_id == 1:
+        # The beginning of every market that was followed from some moment on.
         what = f"Trades before {gap.last_id + 1} were not watched"
     if gap.how is None:
-        return f"{what}, and still are."
+        return f"{what}, and are not mended yet."
     return f"{what}, and were mended by {gap.how}."
 
 

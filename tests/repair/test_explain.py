@@ -124,12 +124,16 @@ async def test_a_partial_candle_names_its_gap_open_or_mended(
         assert story.gaps == (gap,)
         verdict = judge(story)
         assert verdict.judgement is Judgement.UNPROVEN
-        assert "10 trades, 100 to 109, were missed, and still are." in verdict.sentences
+        assert "10 trades, 100 to 109, were missed, and are not mended yet." in verdict.sentences
         mended = replace(gap, repaired_at=at + timedelta(minutes=5), how="trades")
         await save_gaps(session.pool, SIMULATED, [mended])
         sentences = judge(await explain(session, MINUTE, AT)).sentences
         assert "10 trades, 100 to 109, were missed, and were mended by trades." in sentences
         assert (await explain(session, MINUTE, AT + 60)).gaps == ()
+        beginning = replace(gap, first_id=1, last_id=50, after_at=None)
+        await save_gaps(session.pool, SIMULATED, [beginning])
+        sentences = judge(await explain(session, MINUTE, AT)).sentences
+        assert "Trades before 51 were not watched, and are not mended yet." in sentences
 
 
 async def test_revisions_and_partial_children_are_told(
