@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from spot.errors import ModelError
+from spot.models import Granularity
+
 T = TypeVar("T")
+
+MIN_RETENTION_DAYS = 7
 
 
 class Reader:
@@ -112,6 +117,14 @@ def database_url(text: str) -> str:
     scheme = urlsplit(text).scheme
     if scheme not in {"postgresql", "postgres"}:
         raise ValueError(f"wanted a postgresql:// URL, found scheme {scheme!r}")
+    parts = urlsplit(text)
+    try:
+        _ = parts.port if "," not in parts.netloc else None  # a list of hosts has several
+    except ValueError:
+        # The driver would answer with the piece of the password that looks like a port.
+        raise ValueError(
+            "wanted host:port after the password: percent-encode its special characters"
+        ) from None
     return text
 
 
@@ -145,3 +158,21 @@ def file_or_url(text: str) -> str:
     if "://" in text and urlsplit(text).scheme not in {"http", "https"}:
         raise ValueError(f"wanted a file or an https URL, found scheme {urlsplit(text).scheme!r}")
     return text
+
+
+def retention(text: str) -> tuple[tuple[Granularity, int], ...]:
+    """Return days per granularity out of a text like `1m=90d,5m=2y`."""
+    found: dict[Granularity, int] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, age = part.partition("=")
+        number, unit = age.strip()[:-1], age.strip()[-1:]
+        try:
+            granularity = Granularity.parse(name.strip())
+            days = int(number) * {"d": 1, "w": 7, "y": 365}[unit]
+        except (ModelError, KeyError, ValueError) as exc:
+            raise ValueError(f"wanted ages like 1m=90d,5m=2y (d, w, y), found {part!r}") from exc
+        # A restart and the repair of holes read what is days old.
+        if not MIN_RETENTION_DAYS <= days <= 36_500:
+            raise ValueError(f"wanted {MIN_RETENTION_DAYS} days to 100 years, found {part!r}")
+        found[granularity] = days
+    return tuple(found.items())

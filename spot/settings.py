@@ -18,11 +18,13 @@ from spot.environment import (
     names,
     networks,
     origins,
+    retention,
     seconds,
     url,
     whole_number,
 )
 from spot.errors import SettingsError
+from spot.models import Granularity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,11 @@ class Settings:
     auth_secret: str | None = dataclasses.field(default=None, repr=False)
     auth_audience: str | None = None  # SPOT_AUTH_AUDIENCE; the `aud` a token must carry
     auth_issuer: str | None = None  # SPOT_AUTH_ISSUER; the `iss` a token must carry
+    # SPOT_RETENTION; days per granularity, as in `1m=90d,5m=2y`; what is not named stays for ever
+    retention: tuple[tuple[Granularity, int], ...] = ()
+    # SPOT_WORKER_DATABASE_URL, SPOT_GATEWAY_DATABASE_URL; their roles are made by `spot migrate`
+    worker_database_url: str | None = dataclasses.field(default=None, repr=False)
+    gateway_database_url: str | None = dataclasses.field(default=None, repr=False)
     log_level: str = "INFO"  # SPOT_LOG_LEVEL
 
     @property
@@ -76,7 +83,7 @@ class Settings:
     def load(cls, environ: Mapping[str, str], *, need_database: bool = True) -> "Settings":
         """Read all settings; raise `SettingsError` naming every variable that is wrong."""
         reader = Reader(environ)
-        settings = cls()._read_pipeline(reader)._read_gateway(reader)
+        settings = cls()._read_pipeline(reader)._read_gateway(reader)._read_operators(reader)
         settings._check_together(reader.problems, need_database=need_database)
         if reader.problems:
             raise SettingsError(reader.problems)
@@ -135,6 +142,15 @@ class Settings:
             auth_secret=reader.get("SPOT_AUTH_SECRET", key_secret, None),
             auth_audience=reader.get("SPOT_AUTH_AUDIENCE", str, None),
             auth_issuer=reader.get("SPOT_AUTH_ISSUER", str, None),
+        )
+
+    def _read_operators(self, reader: Reader) -> "Settings":
+        """Return these settings with what the environment says to `migrate` and `maintain`."""
+        return dataclasses.replace(
+            self,
+            retention=reader.get("SPOT_RETENTION", retention, self.retention),
+            worker_database_url=reader.get("SPOT_WORKER_DATABASE_URL", database_url, None),
+            gateway_database_url=reader.get("SPOT_GATEWAY_DATABASE_URL", database_url, None),
         )
 
     def _check_together(self, problems: list[str], *, need_database: bool) -> None:

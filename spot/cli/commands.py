@@ -41,11 +41,13 @@ COMMANDS = {
     "fleet": Command("spot.cli.fleet", "the shards that read the exchange and write candles"),
     "gateway": Command("spot.cli.gateway", "the web server: page, API and live streams"),
     "simulate": Command("spot.cli.simulate", "a simulated exchange to develop and test against"),
+    "loadtest": Command("spot.cli.loadtest", "many streams at once: events per second, delays"),
     "backfill": Command("spot.cli.backfill", "history from the exchange into the database"),
     "verify": Command("spot.cli.verify", "compare stored candles with the exchange's, mend them"),
     "explain": Command("spot.cli.explain", "why a stored candle is what it is"),
     "doctor": Command("spot.cli.doctor", "check settings, database, exchange and fleet"),
     "migrate": Command("spot.cli.migrate", "bring the database's tables up to date, or back"),
+    "maintain": Command("spot.cli.maintain", "partitions ahead of time, old candles gone; daily"),
 }
 
 

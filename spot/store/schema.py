@@ -7,22 +7,31 @@ loop; `check_schema` is what a program calls at its start.
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import psycopg
 import yoyo
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.migrations import Migration
 
 import spot
 from spot.errors import SchemaError, StoreError
+from spot.store.migration_lock import only_one, refuse_left_rows, session_name
 
-# Another migration at work is waited for this long.
-LOCK_SECONDS = 30
-_LOCK_KEY = 0x73706F74  # "spot"
+# A migration that waits for a table makes every writer wait behind it: give up and try again.
+DDL_LOCK_SECONDS = 15
+# Rows are counted up to here: enough to say that there is much to lose.
+COUNTED_ROWS = 1_000_000
+# What a rollback destroys, as our rollback files are written.
+_DROPS = re.compile(
+    r"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(\w+)|ALTER\s+TABLE\s+(\w+)\s+DROP\s+COLUMN", re.IGNORECASE
+)
 
 
 class MigrationStatus(msgspec.Struct, frozen=True):
@@ -31,6 +40,18 @@ class MigrationStatus(msgspec.Struct, frozen=True):
     name: str
     is_applied: bool
     is_known: bool  # False: applied by a newer program than this one
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A table with rows that a rollback would destroy, wholly or a column of."""
+
+    migration: str
+    table: str
+    rows: int
+
+    def __str__(self) -> str:
+        more = "more than " if self.rows >= COUNTED_ROWS else ""
+        return f"{more}{self.rows:,} row{'s' * (self.rows != 1)} of {self.table} ({self.migration})"
 
 
 def migrations_path() -> Path:
@@ -49,20 +70,32 @@ def migration_names() -> list[str]:
     )
 
 
-def migrate(database_url: str, *, storage: str | None = None) -> list[str]:
+def migrate(
+    database_url: str,
+    *,
+    storage: str | None = None,
+    on_wait: Callable[[str], None] | None = None,
+) -> list[str]:
     """Apply what is missing; return the names applied. `storage`: auto, native or timescale."""
-    if storage != "native":
-        _offer_timescale(database_url)
-    with _only_one(database_url), _backend(database_url, storage) as backend:
-        missing = backend.to_apply(yoyo.read_migrations(str(migrations_path())))
-        names = [migration.id for migration in missing]
-        backend.apply_migrations(missing)
+    with only_one(database_url, on_wait=on_wait) as lock:
+        refuse_left_rows(lock)
+        _check_rights(lock)
+        if storage != "native":
+            _offer_timescale(database_url)
+        with _backend(database_url, storage) as backend:
+            missing = backend.to_apply(yoyo.read_migrations(str(migrations_path())))
+            names = [migration.id for migration in missing]
+            backend.apply_migrations(missing)
     return names
 
 
-def rollback(database_url: str, steps: int = 1) -> list[str]:
+def rollback(
+    database_url: str, steps: int = 1, *, on_wait: Callable[[str], None] | None = None
+) -> list[str]:
     """Take back the newest `steps` migrations; return their names, newest first."""
-    with _only_one(database_url), _backend(database_url, None) as backend:
+    with only_one(database_url, on_wait=on_wait) as lock, _backend(database_url, None) as backend:
+        refuse_left_rows(lock)
+        _check_rights(lock)
         applied = backend.to_rollback(yoyo.read_migrations(str(migrations_path())))[:steps]
         names = [migration.id for migration in applied]
         backend.rollback_migrations(applied)
@@ -71,15 +104,12 @@ def rollback(database_url: str, steps: int = 1) -> list[str]:
 
 def status(database_url: str) -> list[MigrationStatus]:
     """Return every known migration and whether the database has it; changes nothing."""
-    try:
-        with psycopg.connect(database_url, connect_timeout=10) as connection:
-            exists = connection.execute("SELECT to_regclass('_yoyo_migration')").fetchone()
-            applied: set[str] = set()
-            if exists is not None and exists[0] is not None:
-                rows = connection.execute("SELECT migration_id FROM _yoyo_migration")
-                applied = {row[0] for row in rows}
-    except psycopg.Error as exc:
-        raise StoreError(f"cannot read the schema: {exc}") from exc
+    with reading(database_url) as connection:
+        exists = connection.execute("SELECT to_regclass('_yoyo_migration')").fetchone()
+        applied: set[str] = set()
+        if exists is not None and exists[0] is not None:
+            rows = connection.execute("SELECT migration_id FROM _yoyo_migration")
+            applied = {row[0] for row in rows}
     known = migration_names()
     return [
         MigrationStatus(name, name in applied, name in known) for name in sorted({*known, *applied})
@@ -88,15 +118,47 @@ def status(database_url: str) -> list[MigrationStatus]:
 
 def storage(database_url: str) -> str | None:
     """Return how candles are stored here, `native` or `timescale`; None before the first table."""
+    with reading(database_url) as connection:
+        row = connection.execute("SELECT to_regproc('candles_storage')").fetchone()
+        if row is None or row[0] is None:
+            return None
+        found = connection.execute("SELECT candles_storage()").fetchone()
+        return None if found is None else str(found[0])
+
+
+def losses(database_url: str, names: list[str]) -> list[Loss]:
+    """Return what taking these migrations back would destroy; tables without rows are left out."""
+    found: list[Loss] = []
+    with reading(database_url) as connection:
+        for name in names:
+            text = (migrations_path() / f"{name}.rollback.sql").read_text()
+            tables = dict.fromkeys(a or b for a, b in _DROPS.findall(text))
+            found += [Loss(name, table, _count(connection, table)) for table in tables]
+    return [loss for loss in found if loss.rows]
+
+
+def _count(connection: psycopg.Connection, table: str) -> int:
+    exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
+    if exists is None or exists[0] is None:
+        return 0
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) AS counted").format(
+            sql.Identifier(table), sql.Literal(COUNTED_ROWS)
+        )
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+@contextlib.contextmanager
+def reading(database_url: str) -> Iterator[psycopg.Connection]:
+    """Open a session for looking; errors are ours, without the URL."""
     try:
-        with psycopg.connect(database_url, connect_timeout=10) as connection:
-            row = connection.execute("SELECT to_regproc('candles_storage')").fetchone()
-            if row is None or row[0] is None:
-                return None
-            found = connection.execute("SELECT candles_storage()").fetchone()
-            return None if found is None else str(found[0])
+        with psycopg.connect(
+            database_url, connect_timeout=10, autocommit=True, prepare_threshold=None
+        ) as connection:
+            yield connection
     except psycopg.Error as exc:
-        raise StoreError(f"cannot read the schema: {exc}") from exc
+        raise StoreError(f"cannot read the schema: {str(exc).strip()}") from exc
 
 
 async def check_schema(connection: psycopg.AsyncConnection) -> None:
@@ -113,6 +175,19 @@ async def check_schema(connection: psycopg.AsyncConnection) -> None:
     missing = sorted(set(migration_names()) - {row[0] for row in rows})
     if missing:
         raise SchemaError(f"the database lacks {', '.join(missing)}: run ./migrate.sh up")
+
+
+def _check_rights(connection: psycopg.Connection) -> None:
+    """Raise if this role cannot make tables: the migration tool would fail with a riddle."""
+    row = connection.execute(
+        "SELECT current_user, current_schema(),"
+        " coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+    ).fetchone()
+    if row is not None and not row[2]:
+        raise StoreError(
+            f"permission denied: role {row[0]} may not make tables in schema {row[1] or 'public'};"
+            " migrate as the role that owns them"
+        )
 
 
 def _offer_timescale(database_url: str) -> None:
@@ -134,24 +209,6 @@ def _offer_timescale(database_url: str) -> None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
 
 
-@contextlib.contextmanager
-def _only_one(database_url: str) -> Iterator[None]:
-    """Keep other migrations out, by a lock that ends with us: yoyo's own outlives a kill."""
-    try:
-        with psycopg.connect(
-            database_url, connect_timeout=10, autocommit=True, application_name="spot migrate lock"
-        ) as connection:
-            connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-            connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
-            yield
-            # The session may be a pooler's, which would keep the lock.
-            connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK_KEY,))
-    except psycopg.errors.LockNotAvailable as exc:
-        raise StoreError(f"another migration has been at work for {LOCK_SECONDS} seconds") from exc
-    except psycopg.Error as exc:
-        raise StoreError(f"migration failed: {str(exc).strip()}") from exc
-
-
 class _Target(NamedTuple):
     """Stands for yoyo's parsed URL, which could not say all that a psycopg URL can."""
 
@@ -165,9 +222,39 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no t
     def connect(self, dburi: _Target) -> psycopg.Connection:
         """Open one of the two connections yoyo works with."""
         # Not prepared: a pooler, or a session shared by both, would mix up the statements' names.
-        return psycopg.connect(
+        connection = psycopg.connect(
             dburi.conninfo, connect_timeout=10, autocommit=True, prepare_threshold=None
         )
+        connection.execute(f"SET lock_timeout = '{DDL_LOCK_SECONDS}s'")
+        return connection
+
+    def apply_one(self, migration: Migration, force: bool = False, mark: bool = True) -> None:
+        """Apply and mark in one transaction: a kill between the two would block every later run."""
+        self.ensure_internal_schema_updated()
+        with self.copy() as own, _transaction_of(own, migration):
+            migration.process_steps(own, "apply", force=force)
+            if mark:
+                own.mark_one(migration, log=False)
+            own.log_migration(migration, "apply")
+
+    def rollback_one(self, migration: Migration, force: bool = False) -> None:
+        """Take back and unmark in one transaction."""
+        self.ensure_internal_schema_updated()
+        with self.copy() as own, _transaction_of(own, migration):
+            migration.process_steps(own, "rollback", force=force)
+            own.unmark_one(migration, log=False)
+            own.log_migration(migration, "rollback")
+
+
+def _transaction_of(
+    backend: "_Backend", migration: Migration
+) -> contextlib.AbstractContextManager[object]:
+    """Return a transaction, but none for what says `-- transactional: false`."""
+    migration.load()
+    if not migration.use_transactions:
+        return contextlib.nullcontext()
+    transaction: contextlib.AbstractContextManager[object] = backend.transaction()
+    return transaction
 
 
 @contextlib.contextmanager
@@ -181,7 +268,7 @@ def _backend(database_url: str, storage: str | None) -> Iterator[_Backend]:
         if storage is not None:
             options = f"{options} -c candles.storage={storage}"
         conninfo = make_conninfo(
-            database_url, application_name="spot migrate", options=options.strip()
+            database_url, application_name=session_name(), options=options.strip()
         )
         target = _Target(str(given.get("dbname", "")), conninfo)
         backend = _Backend(target, yoyo.default_migration_table)
@@ -190,5 +277,14 @@ def _backend(database_url: str, storage: str | None) -> Iterator[_Backend]:
             yield backend
         finally:
             backend.connection.close()
+    except psycopg.errors.LockNotAvailable as exc:
+        raise StoreError(
+            f"a table was in use for {DDL_LOCK_SECONDS} seconds, so nothing was changed:"
+            " end long transactions and try again"
+        ) from exc
+    except yoyo.exceptions.LockTimeout as exc:
+        raise StoreError(
+            "the migration lock is set: a killed run left it. ./migrate.sh break-lock removes it"
+        ) from exc
     except psycopg.Error as exc:
         raise StoreError(f"migration failed: {str(exc).strip()}") from exc

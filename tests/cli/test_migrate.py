@@ -1,8 +1,6 @@
 """`./migrate.sh` and `spot migrate`: what database operators type, as real processes."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import psycopg
@@ -10,35 +8,19 @@ import pytest
 
 from spot.cli import main
 from spot.store import schema
+from tests.fixtures.migrate_script import run
 
 pytestmark = pytest.mark.process
-
-ROOT = Path(schema.migrations_path()).parent
-SCRIPT = ROOT / "migrate.sh"
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in {"DATABASE_URL", "USER", "LOGNAME", "PGOPTIONS"}
-    }
-    return subprocess.run(
-        [str(SCRIPT), *arguments],
-        env={**inherited, **environment},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        cwd="/",
-    )
 
 
 def test_up_status_down_and_up_again(empty_database_url: str) -> None:
     names = schema.migration_names()
     before = run("status", DATABASE_URL=empty_database_url)
     assert before.returncode == 1
-    assert [line.split() for line in before.stdout.splitlines()] == [["missing", n] for n in names]
+    assert before.stdout.splitlines()[: len(names)] == [f"missing  {n}" for n in names]
+    assert "schema version: none yet" in before.stdout
+    planned = run("up", "--dry-run", DATABASE_URL=empty_database_url)
+    assert planned.stdout.splitlines() == [f"would apply {name}" for name in names]
 
     up = run("up", DATABASE_URL=empty_database_url)
     assert (up.returncode, up.stderr) == (0, "")
@@ -46,17 +28,23 @@ def test_up_status_down_and_up_again(empty_database_url: str) -> None:
     assert run("up", DATABASE_URL=empty_database_url).stdout == "nothing to apply\n"
     status = run("status", DATABASE_URL=empty_database_url)
     assert status.returncode == 0
+    assert f"schema version: {names[-1]}" in status.stdout
+    assert "server: PostgreSQL " in status.stdout
     assert "candles are stored: " in status.stdout
 
-    down = run("down", str(len(names)), DATABASE_URL=empty_database_url)
-    assert down.stdout.splitlines() == [f"took back {name}" for name in reversed(names)]
+    down = run("down", str(len(names)), "--yes", DATABASE_URL=empty_database_url)
+    assert down.stdout.splitlines() == [
+        f"{verb} {name}" for verb in ("takes back", "took back") for name in reversed(names)
+    ]
     assert run("down", DATABASE_URL=empty_database_url).stdout == "nothing to take back\n"
+    assert run("up", DATABASE_URL=empty_database_url).returncode == 0
+    assert run("status", DATABASE_URL=empty_database_url).stdout == status.stdout
 
 
 def test_down_takes_one_back_unless_told(empty_database_url: str) -> None:
     schema.migrate(empty_database_url)
-    down = run("down", DATABASE_URL=empty_database_url)
-    assert down.stdout == f"took back {schema.migration_names()[-1]}\n"
+    down = run("down", "--yes", DATABASE_URL=empty_database_url)
+    assert down.stdout.splitlines()[-1] == f"took back {schema.migration_names()[-1]}"
 
 
 def test_storage_by_option_and_by_pgoptions(empty_database_url: str) -> None:
@@ -80,8 +68,13 @@ def test_user_without_a_name_can_migrate(empty_database_url: str) -> None:
     [
         (["up"], "", 2, "DATABASE_URL is missing"),
         (["up"], "mysql://u:hunter2@h/db", 2, "postgresql://"),
+        (["up"], "postgresql://u:hunter2/x@127.0.0.1:1/db", 2, "percent-encode"),
         (["up"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "migration failed"),
+        (["up", "--dry-run"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "cannot read"),
         (["status"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "cannot read the schema"),
+        (["down", "--yes"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "cannot read the schema"),
+        (["break-lock"], "postgresql://u:hunter2@127.0.0.1:1/db", 1, "cannot read the schema"),
+        (["status"], "postgresql://u:hunter2@nowhere.invalid/db", 1, "cannot read the schema"),
         (["down", "0"], "postgresql://u:hunter2@127.0.0.1:1/db", 2, "1 or more"),
         (["down", "x"], "postgresql://u:hunter2@127.0.0.1:1/db", 2, "invalid int"),
         (["sideways"], "", 2, "invalid choice"),
