@@ -4,6 +4,8 @@ Handlers return structs through `json_answer` and raise `ApiError`; the middlewa
 else goes wrong into the same `{"error": {"code", "message", "field"?}}`.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from aiohttp import web
 
@@ -35,11 +37,14 @@ class ApiError(SpotError):
         *,
         field: str | None = None,
         retry_after_seconds: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.body = ErrorBody(code, message, field)
-        self.retry_after_seconds = retry_after_seconds
+        self.headers = dict(headers or {})
+        if retry_after_seconds is not None:
+            self.headers["Retry-After"] = str(retry_after_seconds)
 
 
 def bad_request(field: str, message: str) -> ApiError:
@@ -60,6 +65,5 @@ def json_answer(body: msgspec.Struct, *, status: int = 200) -> web.Response:
 def error_answer(error: ApiError) -> web.Response:
     """Return the error as its answer."""
     answer = json_answer(ErrorAnswer(error.body), status=error.status)
-    if error.retry_after_seconds is not None:
-        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+    answer.headers.update(error.headers)
     return answer

@@ -4,18 +4,28 @@ from aiohttp import web
 
 from spot.gateway import api, page
 from spot.gateway.gateway import GATEWAY, Gateway
-from spot.gateway.middleware import allow_origins, answer_errors, log_requests, set_headers
+from spot.gateway.limits import ClientAddresses
+from spot.gateway.middleware import (
+    MAX_BODY_BYTES,
+    allow_origins,
+    answer_errors,
+    guard,
+    log_requests,
+    set_headers,
+)
 from spot.gateway.stream import stream
-
-# Every endpoint reads its query only: a body of this size is already a mistake.
-MAX_BODY_BYTES = 64 * 1024
 
 
 def make_app(gateway: Gateway) -> web.Application:
     """Return the application that serves `gateway`."""
     origins = gateway.settings.cors_origins
     app = web.Application(
-        middlewares=[log_requests, allow_origins(origins), answer_errors],
+        middlewares=[
+            log_requests,
+            allow_origins(origins),
+            answer_errors,
+            guard(ClientAddresses(gateway.settings.trusted_proxies), gateway.gate),
+        ],
         client_max_size=MAX_BODY_BYTES,
     )
     app[GATEWAY] = gateway

@@ -7,6 +7,7 @@ taken and goes before its successor; a candle in progress is replaced by whateve
 
 from collections.abc import Iterable
 
+from spot.gateway.cursor import Cursor
 from spot.gateway.elements import candle_element, candle_json
 from spot.gateway.events import json_event
 from spot.models import Candle, CandleKey, Granularity
@@ -18,25 +19,36 @@ class Change:
     """One candle's new state, numbered in the order in which this gateway learned it.
 
     A repeat says again what was said before, because news of an older candle came in between and a
-    page that shows one candle must end at the newest.
+    page that shows one candle must end at the newest. `order` is the number of the notification
+    that brought the candle, also where it came later than a read of the tables; None while it is
+    not known to have come.
     """
 
-    __slots__ = ("_element", "_event", "candle", "epoch", "is_repeat", "sequence")
+    __slots__ = ("_element", "_event", "candle", "cursor", "is_repeat", "order", "position", "row")
 
-    def __init__(
-        self, candle: Candle, epoch: str, sequence: int, *, is_repeat: bool = False
-    ) -> None:
+    def __init__(self, candle: Candle, cursor: Cursor, *, is_repeat: bool = False) -> None:
         self.candle = candle
-        self.epoch = epoch
-        self.sequence = sequence
+        self.cursor = cursor
         self.is_repeat = is_repeat
+        self.order: int | None = None
+        self.position = cursor.position
+        self.row = cursor.row
         self._element: str | None = None
         self._event: bytes | None = None
 
     @property
+    def sequence(self) -> int:
+        """Its number."""
+        return self.cursor.sequence
+
+    @property
     def id(self) -> str:
-        """The event id that names this point of the order."""
-        return f"{self.epoch}-{self.sequence}"
+        """The event id that names this point of the order; empty for what has no place in it."""
+        return self.cursor.text if self.cursor.sequence else ""
+
+    def without_id(self) -> "Change":
+        """Return the same state without a place in the order, for one stream."""
+        return Change(self.candle, Cursor("", 0), is_repeat=self.is_repeat)
 
     @property
     def stream_key(self) -> StreamKey:

@@ -84,6 +84,13 @@ def retry_only(retry_ms: int) -> bytes:
     return b"retry: %d\n\n" % retry_ms
 
 
+def goodbye(reason: str, retry_ms: int) -> bytes:
+    """Return the last event of a stream that is ended on purpose, for programs."""
+    return json_event(
+        "goodbye", f'{{"reason":"{reason}","retry_ms":{retry_ms}}}', retry_ms=retry_ms
+    )
+
+
 def chunk(payload: bytes) -> bytes:
     """Return `payload` as one chunk of a chunked HTTP/1.1 body."""
     # An empty chunk would mean the end of the body, and a page takes a clean end as final.

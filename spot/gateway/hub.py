@@ -1,23 +1,26 @@
 """The hub: from candles to sockets, once per tick.
 
 Candles come in through `offer`; every tick the news is conflated, encoded once per topic and
-written to all of its streams as the same bytes, without awaiting any of them. One rule carries the
-promise of no seam: joining takes the snapshot and enters the topic in one step of the event loop,
-and what is numbered up to that moment is never written to that stream again.
+written to all of its streams as the same bytes, without awaiting any of them. No seam: joining
+takes the snapshot and enters the topic in one step of the event loop, and what is numbered up to
+that moment is never written to that stream again.
 """
 
 import asyncio
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from spot.clock import monotonic
-from spot.gateway.conflation import Change, Pending, StreamKey
-from spot.gateway.events import DATASTAR_RETRY_MS, chunk, retry_only
-from spot.gateway.memory import CandleMemory
+from spot.clock import monotonic, unix_text, utc_now
+from spot.gateway.conflation import Change, Pending
+from spot.gateway.cursor import Position
+from spot.gateway.events import DATASTAR_RETRY_MS, chunk, goodbye, retry_only
+from spot.gateway.histogram import Histogram
+from spot.gateway.memory import CandleMemory, Missed, Opening
 from spot.gateway.subscriber import Subscriber
 from spot.gateway.topic import StreamFormat, Subscription, Topic, render
-from spot.models import Candle, Granularity
+from spot.gateway.topics import Topics
+from spot.models import Candle
 
 # Writes between two turns of the loop: some 3 ms, so that reads and new streams are not held up.
 SLICE = 500
@@ -28,6 +31,7 @@ CLOSE_BATCHES = 20
 CLOSE_SECONDS = 0.01
 # After a planned close pages return spread over this, not all in one second.
 RETRY_MS = (500, 3_000)
+FAN_OUT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,8 +43,7 @@ class HubCounts:
     writes: int = 0
     bytes_out: int = 0
     lags: int = 0
-    resumed: int = 0
-    opened: int = 0
+    opened: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)  # format, opening
     closed: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -52,16 +55,19 @@ class Hub:
         epoch: str,
         *,
         lag_deadline_seconds: float = LAG_DEADLINE_SECONDS,
+        slack_seconds: float = 0.0,
+        is_timed: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.memory = CandleMemory(epoch)
+        self.memory = CandleMemory(epoch, is_timed=is_timed)
         self.counts = HubCounts()
+        self.fan_out_seconds = Histogram(FAN_OUT_SECONDS)
+        self.news = asyncio.Event()  # set while there is something for a tick to do
+        self._slack_us = round(slack_seconds * 1_000_000)
         self._clock = clock
         self._lag_deadline = lag_deadline_seconds
         self._pending = Pending()
-        self._topics: dict[Subscription, Topic] = {}
-        self._by_key: dict[StreamKey, dict[Topic, None]] = {}
-        self._by_granularity: dict[Granularity, dict[Topic, None]] = {}
+        self._topics = Topics()
         self._subscribers: dict[Subscriber, Topic] = {}
         self._lagging: dict[Subscriber, None] = {}
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
@@ -81,35 +87,72 @@ class Hub:
         retry_ms = self._rng.randint(*RETRY_MS)
         return retry_ms + (retry_ms == DATASTAR_RETRY_MS)  # the default could not be written
 
-    def offer(self, candles: Iterable[Candle], *, is_notified: bool) -> int:
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a tick will find something to do though nothing new comes."""
+        return bool(self._lagging) or any(topic.pending for topic in self._topics)
+
+    def streams_by_format(self) -> dict[str, int]:
+        """Return how many streams are open, by format."""
+        found = dict.fromkeys((f.value for f in StreamFormat), 0)
+        for topic in self._topics:
+            found[topic.subscription.format.value] += len(topic.subscribers)
+        return found
+
+    def offer(
+        self,
+        candles: Iterable[Candle],
+        *,
+        is_notified: bool,
+        position: Position | None = None,
+    ) -> int:
         """Take in candles; return how many were news. They are written at the next tick."""
         before = self._pending.conflated
         news = 0
-        for candle in candles:
-            changes = self.memory.learn(candle, is_notified=is_notified)
+        if position is not None:
+            self.memory.begin(position)
+        for row, candle in enumerate(candles):
+            changes = self.memory.learn(candle, is_notified=is_notified, position=position, row=row)
             news += bool(changes)
             for change in changes:
                 self._pending.put(change)
+        if news:
+            self.news.set()
         self.counts.news += news
         self.counts.conflated += self._pending.conflated - before
         return news
 
+    def missed(self, subscription: Subscription, event_id: str) -> Missed | None:
+        """Return what a stream with this id lacks; None where only the tables can tell."""
+        return self.memory.since(subscription, event_id, slack_us=self._slack_us)
+
     def join(
-        self, subscription: Subscription, subscriber: Subscriber, *, last_event_id: str = ""
-    ) -> bool:
-        """Write the first events and let the stream flow; return whether it was resumed."""
-        missed = self.memory.since(subscription, last_event_id) if last_event_id else None
-        changes = self.memory.snapshot(subscription) if missed is None else missed
+        self,
+        subscription: Subscription,
+        subscriber: Subscriber,
+        *,
+        last_event_id: str = "",
+        replay: Missed | None = None,
+        announce: Callable[[Missed], bytes] | None = None,
+    ) -> Opening:
+        """Write the first events and let the stream flow; return how it began.
+
+        `replay` is what was read from the tables for it; `announce` makes the event that says how
+        the stream begins.
+        """
+        missed = (self.missed(subscription, last_event_id) if last_event_id else None) or replay
+        if missed is None:
+            missed = Missed(Opening.SNAPSHOT, self.memory.snapshot(subscription))
         subscriber.joined_sequence = self.memory.sequence
-        topic = self._topic(subscription)
+        topic = self._topics.get(subscription)
         topic.subscribers[subscriber] = None
         self._subscribers[subscriber] = topic
-        self.counts.opened += 1
-        self.counts.resumed += missed is not None
+        counted = subscription.format.value, missed.opening.value
+        self.counts.opened[counted] = self.counts.opened.get(counted, 0) + 1
         retry_ms = self.retry_ms()
-        payload = render(changes, subscription.format, retry_ms) or retry_only(retry_ms)
-        self._write_alone(subscriber, payload)
-        return missed is not None
+        payload = render(missed.changes, subscription.format, retry_ms) or retry_only(retry_ms)
+        self._write_alone(subscriber, (announce(missed) if announce else b"") + payload)
+        return missed.opening
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget a stream whose connection is over."""
@@ -121,35 +164,47 @@ class Hub:
         self.counts.closed[reason] = self.counts.closed.get(reason, 0) + 1
         del topic.subscribers[subscriber]
         if not topic.subscribers:
-            self._drop(topic)
+            self._topics.drop(topic)
 
     def send_alone(self, subscriber: Subscriber, payload: bytes) -> None:
         """Write to one stream; one that lags already does without."""
-        if subscriber.lagging_since is None and not subscriber.is_closed:
+        if subscriber.is_flowing:
             self._write_alone(subscriber, payload)
 
     async def tick(self) -> None:
         """Write what is new to everybody it concerns."""
         for change in self._pending.take():
-            for topic in self._topics_of(change.stream_key):
+            for topic in self._topics.of(change.stream_key):
                 before = topic.pending.conflated
                 topic.pending.put(change)
                 self.counts.conflated += topic.pending.conflated - before
         self._look_after_lagging()
+        started = self._clock()
         written = 0
-        for topic in list(self._topics.values()):
+        for topic in list(self._topics):
             changes = topic.take_if_due(self._clock())
             if changes:
                 written = await self._fan_out(topic, changes, written)
+        if written:
+            self.fan_out_seconds.add(self._clock() - started)
+
+    def ride(self, make_payload: Callable[[StreamFormat], bytes]) -> None:
+        """Let an event go with whatever is written next, for which it costs no write of its own."""
+        payloads = {f: make_payload(f) for f in StreamFormat}
+        for topic in self._topics:
+            topic.rider = payloads[topic.subscription.format]
 
     async def broadcast(self, make_payload: Callable[[StreamFormat], bytes]) -> None:
-        """Write one event per format to every stream that flows; used for heartbeats."""
+        """Write one event to every stream that flows, unless one rode along since the last."""
         frames = {f: (payload := make_payload(f), chunk(payload)) for f in StreamFormat}
         now = self._clock()
+        ridden = {topic for topic in self._topics if topic.has_ridden}
+        for topic in self._topics:
+            topic.rider, topic.has_ridden = b"", False
         for number, (subscriber, topic) in enumerate(list(self._subscribers.items())):
             if now >= subscriber.expires_at:
                 self._say_goodbye(subscriber, "lifetime")
-            elif subscriber.lagging_since is None and not subscriber.is_closed:
+            elif topic not in ridden and subscriber.is_flowing:
                 self._write(subscriber, *frames[topic.subscription.format])
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
@@ -166,28 +221,42 @@ class Hub:
             self._say_goodbye(subscriber, reason)
 
     async def _fan_out(self, topic: Topic, changes: list[Change], written: int) -> int:
-        payload = render(changes, topic.subscription.format)
-        if not payload:
+        body = render(changes, topic.subscription.format)
+        if not body:
             return written
+        # A comment, which no client sees as an event, tells when this was written.
+        payload = b"".join((b":", unix_text(utc_now()).encode(), b"\n", topic.take_rider(), body))
         frame = chunk(payload)
         first_sequence = changes[0].sequence
-        for subscriber in list(topic.subscribers):
-            if subscriber.is_closed:
-                continue
-            if subscriber.lagging_since is not None:
-                self.counts.conflated += subscriber.hold(changes)
-            elif subscriber.joined_sequence < first_sequence:
-                self._write(subscriber, payload, frame)
-            else:
-                # It joined while these were waiting: its snapshot holds some of them already.
-                rest = [c for c in changes if c.sequence > subscriber.joined_sequence]
-                alone = render(rest, topic.subscription.format)
-                if alone:
-                    self._write_alone(subscriber, alone)
-            written += 1
-            if written % SLICE == 0:
+        now = self._clock()
+        subscribers = list(topic.subscribers)
+        for start in range(0, len(subscribers), SLICE):
+            batch = subscribers[start : start + SLICE]
+            for subscriber in batch:
+                if not subscriber.is_flowing or subscriber.joined_sequence >= first_sequence:
+                    self._write_or_hold(subscriber, changes, topic)
+                elif not subscriber.write(payload, frame, now):
+                    self._note_lag(subscriber)
+            self.counts.writes += len(batch)
+            self.counts.bytes_out += len(batch) * len(payload)
+            written += len(batch)
+            if written // SLICE > (written - len(batch)) // SLICE:
                 await asyncio.sleep(0)
+                now = self._clock()
         return written
+
+    def _write_or_hold(self, subscriber: Subscriber, changes: list[Change], topic: Topic) -> None:
+        """Serve a stream that lags, or that joined while these changes were waiting."""
+        if subscriber.is_closed:
+            return
+        if subscriber.lagging_since is not None:
+            self.counts.conflated += subscriber.hold(changes)
+            return
+        # Its snapshot holds some of them already.
+        rest = [c for c in changes if c.sequence > subscriber.joined_sequence]
+        alone = render(rest, topic.subscription.format)
+        if alone:
+            self._write_alone(subscriber, alone)
 
     def _look_after_lagging(self) -> None:
         now = self._clock()
@@ -207,8 +276,11 @@ class Hub:
                 subscriber.abort("slow")
 
     def _say_goodbye(self, subscriber: Subscriber, reason: str) -> None:
-        if subscriber.lagging_since is None and not subscriber.is_closed:
-            self._write_alone(subscriber, retry_only(self.retry_ms()))
+        if subscriber.is_flowing:
+            stream_format = self._subscribers[subscriber].subscription.format
+            is_json, retry_ms = stream_format is StreamFormat.JSON, self.retry_ms()
+            farewell = goodbye(reason, retry_ms) if is_json else retry_only(retry_ms)
+            self._write_alone(subscriber, farewell)
         subscriber.abort(reason)
 
     def _write_alone(self, subscriber: Subscriber, payload: bytes) -> None:
@@ -218,35 +290,9 @@ class Hub:
         self.counts.writes += 1
         self.counts.bytes_out += len(payload)
         if not subscriber.write(payload, frame, self._clock()):
-            self.counts.lags += 1
-            self._lagging[subscriber] = None
+            self._note_lag(subscriber)
 
-    def _topics_of(self, key: StreamKey) -> Iterator[Topic]:
-        yield from self._by_key.get(key, ())
-        yield from self._by_granularity.get(key[1], ())
-
-    def _topic(self, subscription: Subscription) -> Topic:
-        topic = self._topics.get(subscription)
-        if topic is None:
-            topic = self._topics[subscription] = Topic(subscription)
-            for index in self._indices(subscription):
-                index[topic] = None
-        return topic
-
-    def _drop(self, topic: Topic) -> None:
-        subscription = topic.subscription
-        del self._topics[subscription]
-        for index in self._indices(subscription):
-            del index[topic]
-        for product_id in subscription.products or ():
-            for granularity in subscription.granularities:
-                if not self._by_key[product_id, granularity]:
-                    del self._by_key[product_id, granularity]
-
-    def _indices(self, subscription: Subscription) -> Iterator[dict[Topic, None]]:
-        for granularity in subscription.granularities:
-            if subscription.products is None:
-                yield self._by_granularity.setdefault(granularity, {})
-            else:
-                for product_id in subscription.products:
-                    yield self._by_key.setdefault((product_id, granularity), {})
+    def _note_lag(self, subscriber: Subscriber) -> None:
+        self.counts.lags += 1
+        self._lagging[subscriber] = None
+        self.news.set()  # it is looked after by ticks

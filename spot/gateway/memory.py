@@ -5,17 +5,41 @@ what is news gets a number and comes out as `Change`s. The rule is the store's: 
 information over newer, and a completed candle never opens again.
 """
 
+import enum
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from spot.clock import unix_microseconds
 from spot.gateway.conflation import Change, Pending, StreamKey
+from spot.gateway.cursor import Cursor, Position
 from spot.gateway.topic import Subscription
-from spot.models import Candle
+from spot.models import Candle, CandleKey
 
 # Starts remembered per product and granularity, to tell news from what was read again.
 KNOWN_STARTS = 8
 # Completions kept for streams that resume: an hour of 500 products' minutes and their parents.
 REPLAY_CHANGES = 50_000
+# Notifications whose place in the order is remembered: half an hour of one shard, in 10 MB.
+KNOWN_PLACES = 36_000
+# A completion that was read, and whose notification may yet come or was lost, is sent again for so
+# long to streams that come from another gateway: longer than that one needs to read it, too.
+UNPLACED_US = 120_000_000
+
+
+class Opening(enum.StrEnum):
+    """How a stream begins."""
+
+    SNAPSHOT = "snapshot"  # the newest state only
+    RESUMED = "resumed"  # every completion since its id, each once, then the newest state
+    REPLAYED = "replayed"  # the same, but some completions may come a second time
+
+
+class Missed(NamedTuple):
+    """What a stream is sent at its beginning."""
+
+    opening: Opening
+    changes: list[Change]
 
 
 class CandleMemory:
@@ -24,15 +48,28 @@ class CandleMemory:
     Iterating yields every product and granularity that has a candle.
     """
 
-    def __init__(self, epoch: str, *, replay_changes: int = REPLAY_CHANGES) -> None:
+    def __init__(
+        self,
+        epoch: str,
+        *,
+        replay_changes: int = REPLAY_CHANGES,
+        is_timed: bool = False,
+    ) -> None:
         self.epoch = epoch
         self.sequence = 0
+        # Whether nothing is missing before what is notified now, so that ids may name its place.
+        self.is_exact = True
+        # Exchange time in microseconds since when every completion is known to be here.
+        self.complete_since_us: int | None = None
+        self._is_timed = is_timed  # numbers follow the exchange's time
         self._newest: dict[StreamKey, Change] = {}
         self._known: dict[StreamKey, dict[int, Candle]] = {}
         # When full the oldest goes, and streams that were away for longer get a full snapshot.
         self._completed: deque[Change] = deque()
         self._replay_changes = replay_changes
         self._replayable_after = 0  # every completion numbered above this is still kept
+        self._places: dict[Position, int] = {}  # full: the oldest goes
+        self._unplaced: dict[CandleKey, Change] = {}
 
     def newest(self, key: StreamKey) -> Candle | None:
         """Return the newest candle of `key`."""
@@ -45,7 +82,21 @@ class CandleMemory:
     def __iter__(self) -> Iterator[StreamKey]:
         return iter(self._newest)
 
-    def learn(self, candle: Candle, *, is_notified: bool) -> list[Change]:
+    def begin(self, position: Position) -> None:
+        """Give a notification its number, before its candles are learned."""
+        self.sequence += 1
+        self._places[position] = self.sequence
+        if len(self._places) > KNOWN_PLACES:
+            del self._places[next(iter(self._places))]
+
+    def learn(
+        self,
+        candle: Candle,
+        *,
+        is_notified: bool,
+        position: Position | None = None,
+        row: int = 0,
+    ) -> list[Change]:
         """Take in a candle; return the changes it makes, in order: none, itself, or more.
 
         A candle that was read (not `is_notified`) and is older than all that is remembered cannot
@@ -54,6 +105,7 @@ class CandleMemory:
         key = candle.product_id, candle.granularity
         known = self._known.setdefault(key, {})
         if not _is_newer(known.get(candle.start), candle):
+            self._place(candle, position, row)
             return []
         if known and not is_notified and candle.start < min(known):
             return []
@@ -61,33 +113,77 @@ class CandleMemory:
         while len(known) > KNOWN_STARTS:
             del known[min(known)]
         newest = self._newest.get(key)
-        if newest is None or newest.candle.start <= candle.start:
-            return [self._number(candle)]
-        if not candle.complete:
+        is_older = newest is not None and newest.candle.start > candle.start
+        if is_older and not candle.complete:
             return []  # an older interval still open: it is news when it completes
-        return [self._number(candle), self._number(newest.candle, is_repeat=True)]
+        changes = [self._number(candle, position, row)]
+        if newest is not None and is_older:
+            changes.append(self._number(newest.candle, position, row, is_repeat=True))
+        return changes
 
     def snapshot(self, subscription: Subscription) -> list[Change]:
         """Return the newest state of everything subscribed, in order."""
         return sorted(self._matching(subscription), key=lambda change: change.sequence)
 
-    def since(self, subscription: Subscription, event_id: str) -> list[Change] | None:
-        """Return what happened after `event_id`; None where that is not known any more."""
-        epoch, dash, text = event_id.rpartition("-")
-        if not dash or epoch != self.epoch or not (text.isascii() and text.isdigit()):
+    def since(
+        self, subscription: Subscription, event_id: str, *, slack_us: int = 0
+    ) -> Missed | None:
+        """Return what happened after `event_id`; None where that is not known any more.
+
+        An id that is known only by its time is answered with what completed since then, and
+        `slack_us` before it: completions come later than the time they are about.
+        """
+        cursor = Cursor.parse(event_id)
+        if cursor is None:
             return None
-        # More digits than any sequence has are no reason to parse them.
-        sequence = int(text) if len(text) < 20 else -1
+        if cursor.epoch == self.epoch:
+            return self._since_own(subscription, cursor.sequence)
+        place = self._places.get(cursor.position) if cursor.position is not None else None
+        if place is not None and place >= self._replayable_after:
+            return self._since_place(subscription, cursor, place)
+        return self._since_time(subscription, cursor.sequence - slack_us)
+
+    def replayed(self, subscription: Subscription, candles: list[Candle], sequence: int) -> Missed:
+        """Return completed `candles` read while `sequence` was the newest, and what came since."""
+        read = [Change(candle, Cursor("", 0)) for candle in candles]
+        known = self.completed_after(subscription, sequence) + self._matching(subscription)
+        return _in_order(Opening.REPLAYED, read + known)
+
+    def completed_after(self, subscription: Subscription, sequence: int) -> list[Change]:
+        """Return the completions numbered above `sequence` that are still kept."""
+        return [c for c in self._covered(subscription) if c.sequence > sequence]
+
+    def _since_own(self, subscription: Subscription, sequence: int) -> Missed | None:
         if not self._replayable_after <= sequence <= self.sequence:
             return None
-        missed = [
-            change
-            for change in self._completed
-            if change.sequence > sequence and subscription.covers(change.stream_key)
-        ]
+        missed = self.completed_after(subscription, sequence)
         missed += [c for c in self._matching(subscription) if c.sequence > sequence]
-        missed.sort(key=lambda change: change.sequence)
-        return Pending(missed).take()
+        return _in_order(Opening.RESUMED, missed)
+
+    def _since_place(self, subscription: Subscription, cursor: Cursor, place: int) -> Missed:
+        def is_missed(change: Change) -> bool:
+            if change.position == cursor.position:
+                # What repeats a state goes by the id of what made it necessary.
+                return change.row > cursor.row or (change.is_repeat and change.row == cursor.row)
+            if change.order is None:
+                return change.sequence > place - UNPLACED_US
+            return change.order > place
+
+        found = [*self._covered(subscription), *self._matching(subscription)]
+        # What was read before its notification came may not take the stream's id back.
+        missed = [c if c.sequence > place else c.without_id() for c in found if is_missed(c)]
+        return _in_order(Opening.RESUMED, missed)
+
+    def _since_time(self, subscription: Subscription, since_us: int) -> Missed | None:
+        known_since = self.complete_since_us
+        if not self._is_timed or known_since is None or not known_since <= since_us < self.sequence:
+            return None
+        missed = [c for c in self._covered(subscription) if _completed_us(c.candle) >= since_us]
+        missed += self._matching(subscription)
+        return _in_order(Opening.REPLAYED, missed)
+
+    def _covered(self, subscription: Subscription) -> Iterator[Change]:
+        return (c for c in self._completed if subscription.covers(c.stream_key))
 
     def _matching(self, subscription: Subscription) -> list[Change]:
         if subscription.products is None:
@@ -99,17 +195,61 @@ class CandleMemory:
         )
         return [self._newest[key] for key in keys if key in self._newest]
 
-    def _number(self, candle: Candle, *, is_repeat: bool = False) -> Change:
-        self.sequence += 1
-        change = Change(candle, self.epoch, self.sequence, is_repeat=is_repeat)
+    def _number(
+        self, candle: Candle, position: Position | None, row: int, *, is_repeat: bool = False
+    ) -> Change:
+        at_us = unix_microseconds(candle.updated_at) if self._is_timed else 0
+        self.sequence = max(self.sequence + 1, at_us)
+        named = position if self.is_exact else None
+        change = Change(candle, Cursor(self.epoch, self.sequence, named, row), is_repeat=is_repeat)
+        if position is not None:
+            change.position, change.row = position, row
+            change.order = self._places.get(position)
+        self._keep(change)
+        return change
+
+    def _keep(self, change: Change) -> None:
+        candle = change.candle
         newest = self._newest.get(change.stream_key)
         if newest is None or newest.candle.start <= candle.start:
             self._newest[change.stream_key] = change
-        if candle.complete and not is_repeat:
-            self._completed.append(change)
-            if len(self._completed) > self._replay_changes:
-                self._replayable_after = self._completed.popleft().sequence
-        return change
+        if not candle.complete or change.is_repeat:
+            return
+        self._completed.append(change)
+        if change.order is None:
+            if self.complete_since_us is None:
+                change.order = 0  # the first read: older than every notification that is known
+            self._unplaced[candle.key] = change
+        if len(self._completed) > self._replay_changes:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        oldest = self._completed.popleft()
+        self._replayable_after = oldest.sequence
+        if self._unplaced.get(oldest.candle.key) is oldest:
+            del self._unplaced[oldest.candle.key]
+        if self.complete_since_us is not None:
+            self.complete_since_us = max(self.complete_since_us, _completed_us(oldest.candle) + 1)
+
+    def _place(self, candle: Candle, position: Position | None, row: int) -> None:
+        """Note the notification of what was read before it came."""
+        if position is None or not candle.complete:
+            return
+        change = self._unplaced.pop(candle.key, None)
+        if change is not None and change.candle.has_same_content(candle):
+            change.position, change.row = position, row
+            change.order = self._places.get(position)
+
+
+def _in_order(opening: Opening, changes: list[Change]) -> Missed:
+    # A newest state that is completed may be there twice: conflating makes it one.
+    ordered = sorted(changes, key=lambda change: change.sequence)
+    return Missed(opening, Pending(ordered).take())
+
+
+def _completed_us(candle: Candle) -> int:
+    """When the candle can have completed at the earliest, in microseconds."""
+    return max(candle.end * 1_000_000, unix_microseconds(candle.updated_at))
 
 
 def _is_newer(former: Candle | None, candle: Candle) -> bool:

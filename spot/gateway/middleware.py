@@ -1,7 +1,7 @@
 """Around every request: its line in the log, the headers of other origins, errors as JSON.
 
-Order, outermost first: `log_requests`, `allow_origins`, `answer_errors`. A stream's line is written
-when it ends, with how long it was open and what it was sent.
+Order, outermost first: `log_requests`, `allow_origins`, `answer_errors`, `guard`. A stream's line is
+written when it ends, with how long it was open and what it was sent.
 """
 
 import asyncio
@@ -14,13 +14,20 @@ from aiohttp.typedefs import Handler, Middleware
 from spot.clock import monotonic
 from spot.errors import StoreError
 from spot.gateway.answers import ApiError, error_answer
+from spot.gateway.auth import EVERYTHING, Access, Gate
+from spot.gateway.limits import ClientAddresses
 from spot.gateway.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
 
 STREAM = web.RequestKey("stream", Subscriber)
+ACCESS = web.RequestKey("access", Access)
+ADDRESS = web.RequestKey("address", str)
+# Every endpoint reads its query only: a body of this size is already a mistake.
+MAX_BODY_BYTES = 64 * 1024
 # Datastar sends its own two and asks first because of them.
-ALLOWED_HEADERS = "Datastar-Request, Last-Event-ID, Content-Type, Cache-Control"
+ALLOWED_HEADERS = "Authorization, Datastar-Request, Last-Event-ID, Content-Type, Cache-Control"
+EXPOSED_HEADERS = "ETag, Retry-After, WWW-Authenticate"
 PREFLIGHT_SECONDS = 86_400
 # Nothing is looked at twice by a browser, embedded by a stranger or loaded from elsewhere.
 # Datastar compiles the page's expressions, hence unsafe-eval.
@@ -60,23 +67,22 @@ def _log(request: web.Request, status: int, seconds: float) -> None:
         "query": request.rel_url.raw_query_string[:500],
         "status": status,
         "duration_ms": round(seconds * 1000, 1),
-        "remote": request.remote or "",
+        "remote": request.get(ADDRESS) or request.remote or "",
     }
     stream = request.get(STREAM)
     if stream is None:
         level = logging.WARNING if status >= 500 else logging.INFO
         # Probes come every few seconds, and their 503 is the answer, not a failure to answer.
-        if request.path in {"/livez", "/readyz", "/health"} and status != 500:
+        if request.path in {"/livez", "/readyz", "/health", "/metrics"} and status != 500:
             level = logging.DEBUG
         logger.log(level, "request", extra=fields)
         return
-    counts = stream.counts
     fields |= {
         "reason": stream.close_reason or "client",
-        "writes": counts.writes,
-        "payload_bytes": counts.payload_bytes,
-        "lags": counts.lags,
-        "conflated": counts.conflated,
+        "writes": stream.writes,
+        "payload_bytes": stream.payload_bytes,
+        "lags": stream.lags,
+        "conflated": stream.conflated,
     }
     logger.info("stream closed", extra=fields)
 
@@ -110,6 +116,27 @@ def _error_of(exc: web.HTTPException) -> web.StreamResponse:
     if "Allow" in exc.headers:
         answer.headers["Allow"] = exc.headers["Allow"]
     return answer
+
+
+def guard(addresses: ClientAddresses, gate: Gate) -> Middleware:
+    """Return the middleware that says who asks, and lets in who may."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        forwarded_for = request.headers.getall("X-Forwarded-For", [])
+        request[ADDRESS] = addresses.client(request.remote or "", forwarded_for)
+        request[ACCESS] = EVERYTHING
+        if (request.content_length or 0) > MAX_BODY_BYTES:
+            raise ApiError(413, "body_too_large", "wanted a request without a body")
+        path = request.path
+        if path == "/" or path.startswith("/api/"):
+            request[ACCESS] = await gate.admit(request.headers)
+            # The page is filled with prices before anything is asked of it.
+            if path == "/" and request[ACCESS].products is not None:
+                raise ApiError(403, "page_not_allowed", "the page needs a token for all products")
+        return await handler(request)
+
+    return middleware
 
 
 def allow_origins(origins: tuple[str, ...]) -> Middleware:
@@ -147,6 +174,7 @@ def set_headers(
             everybody = "*" in origins
             origin = "*" if everybody else request.headers["Origin"]
             response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
         if "*" not in origins:
             # Else a shared cache would hand one origin's answer to another.
             response.headers["Vary"] = "Origin"

@@ -1,12 +1,15 @@
 """What a query string asks for, checked.
 
-Values come in as text and go out as the types the rest works with; whatever cannot be used raises
-an `ApiError` that names the parameter, what was wanted and what was found.
+Each endpoint's parameters are a struct; `read` fills it or raises an `ApiError` that names the
+parameter, what was wanted and what was found. /openapi.json is made from the same structs.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Annotated, Any, Protocol, TypeVar
+
+import msgspec
 
 from spot.errors import ModelError
 from spot.gateway.answers import ApiError, bad_request
@@ -14,10 +17,101 @@ from spot.gateway.topic import StreamFormat, Subscription
 from spot.models import Granularity
 
 MAX_EVERY_MS = 60_000
+DEFAULT_CANDLES = 300  # a screenful, and what the exchange itself returns at once
+MAX_CANDLES = 5_000
 # More than any exchange has markets; a longer list is a mistake or an attack.
 MAX_VALUES = 2_000
 # The year 2100: beyond it a number is rather milliseconds than seconds.
 MAX_UNIX_SECONDS = 4_102_444_800
+_PATH = re.compile(r"\$\.(\w+)")
+
+_GRANULARITY = {
+    "type": "string",
+    "enum": [*(g.value for g in Granularity), *(g.short for g in Granularity)],
+}
+_INSTANT = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0, "maximum": MAX_UNIX_SECONDS},
+        {"type": "string", "format": "date-time"},
+    ]
+}
+Instant = Annotated[
+    int,
+    msgspec.Meta(
+        description="UNIX seconds, or ISO 8601 (UTC where no zone is given)",
+        extra_json_schema=_INSTANT,
+    ),
+]
+ProductName = Annotated[
+    str,
+    msgspec.Meta(
+        description="like BTC-USD, in any case",
+        extra_json_schema={"examples": ["BTC-USD"], "minLength": 1},
+    ),
+]
+
+
+class StreamQuery(msgspec.Struct, kw_only=True):
+    """The parameters of /api/v1/stream."""
+
+    product: Annotated[
+        tuple[ProductName, ...],
+        msgspec.Meta(
+            min_length=1,
+            max_length=MAX_VALUES,
+            description="Products, repeated or separated by commas; `*` for all, later ones too.",
+        ),
+    ]
+    granularity: Annotated[
+        tuple[Granularity, ...],
+        msgspec.Meta(
+            min_length=1,
+            description="Widths, repeated or separated by commas, long or short; `*` for all.",
+            extra_json_schema={"items": {"type": "string", "enum": [*_GRANULARITY["enum"], "*"]}},
+        ),
+    ] = (Granularity.ONE_MINUTE,)
+    format: Annotated[StreamFormat, msgspec.Meta(description="How events are written.")] = (
+        StreamFormat.DATASTAR
+    )
+    every: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=MAX_EVERY_MS,
+            description="Milliseconds between two updates at least; completed candles are all sent.",
+        ),
+    ] = 0
+    last_event_id: Annotated[
+        str,
+        msgspec.Meta(description="Resume after this event; the header Last-Event-ID goes first."),
+    ] = ""
+
+
+class CandlesQuery(msgspec.Struct, kw_only=True):
+    """The parameters of /api/v1/candles."""
+
+    product: ProductName
+    granularity: Annotated[
+        Granularity, msgspec.Meta(description="One width.", extra_json_schema=_GRANULARITY)
+    ] = Granularity.ONE_MINUTE
+    start: Instant | None = None
+    end: Instant | None = None
+    limit: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=MAX_CANDLES, description="The newest so many of the range."),
+    ] = DEFAULT_CANDLES
+
+
+class ProductsQuery(msgspec.Struct, kw_only=True):
+    """The parameters of /api/v1/products."""
+
+    status: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Only these, as the exchange calls them.")
+    ] = ()
+    quote: Annotated[tuple[str, ...], msgspec.Meta(description="Only these quote currencies.")] = ()
+
+
+Q = TypeVar("Q", bound=msgspec.Struct)
 
 
 class Query(Protocol):
@@ -70,25 +164,41 @@ def _granularity(text: str) -> Granularity:
         raise ApiError(400, "unknown_granularity", str(exc), field="granularity") from exc
 
 
+def read(kind: type[Q], query: Query) -> Q:
+    """Return the parameters of an endpoint."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        value = _READERS.get((kind, field.name), _READERS.get(field.name, _text))(query, field.name)
+        if value not in (None, "", ()):
+            found[field.name] = value
+    try:
+        return msgspec.convert(found, kind, strict=False)
+    except msgspec.ValidationError as exc:
+        raise _refusal(kind, query, str(exc)) from exc
+
+
+def _refusal(kind: type[Q], query: Query, text: str) -> ApiError:
+    """Say which parameter is wrong, what was wanted and what was found."""
+    if "required field" in text:
+        return bad_request("product", "wanted product=BTC-USD (repeatable) or product=*")
+    match = _PATH.search(text)
+    name = match[1] if match else msgspec.structs.fields(kind)[0].name
+    wanted = text.partition(" - at")[0].replace("Expected ", "wanted ").replace("Invalid", "wanted")
+    if name == "format":
+        wanted = f"wanted {' or '.join(f.value for f in StreamFormat)}"
+    return bad_request(name, f"{wanted}, found {(query.get(name) or '')[:100]!r}")
+
+
 def subscription(query: Query) -> Subscription:
     """Return what a stream asks for; whether the products exist is not checked here."""
+    found = read(StreamQuery, query)
+    names = frozenset(name.upper() for name in found.product)
     return Subscription(
-        products=product_names(query),
-        granularities=granularities(query),
-        format=_choice(query, "format", {f.value: f for f in StreamFormat}, StreamFormat.DATASTAR),
-        every_ms=whole(query, "every", 0, MAX_EVERY_MS, default=0),
+        products=None if "*" in names else names,
+        granularities=frozenset(found.granularity),
+        format=found.format,
+        every_ms=found.every,
     )
-
-
-def _choice(
-    query: Query, name: str, choices: Mapping[str, StreamFormat], default: StreamFormat
-) -> StreamFormat:
-    text = query.get(name)
-    if not text:
-        return default
-    if text not in choices:
-        raise bad_request(name, f"wanted {' or '.join(choices)}, found {text[:100]!r}")
-    return choices[text]
 
 
 def whole(query: Query, name: str, low: int, high: int, *, default: int) -> int:
@@ -121,3 +231,49 @@ def instant(query: Query, name: str) -> int | None:
     if not 0 <= seconds <= MAX_UNIX_SECONDS:
         raise bad_request(name, f"wanted a time from 1970 to 2100, found {text[:100]!r}")
     return seconds
+
+
+def _text(query: Query, name: str) -> str | None:
+    return query.get(name)
+
+
+def _list(query: Query, name: str) -> tuple[str, ...]:
+    return tuple(values(query, name))
+
+
+def _number(query: Query, name: str) -> str | None:
+    text = query.get(name)
+    # What msgspec would take for a number as well, and nobody means: 1.0, 1e3, spaces.
+    if text and not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise bad_request(name, f"wanted a whole number, found {text[:100]!r}")
+    return text
+
+
+def _widths(query: Query, _name: str) -> tuple[Granularity, ...]:
+    return tuple(sorted(granularities(query), key=lambda granularity: granularity.seconds))
+
+
+def _width(query: Query, _name: str) -> Granularity:
+    return one_granularity(query)
+
+
+def _one_product(query: Query, _name: str) -> str | None:
+    names = product_names(query)
+    if names is None or len(names) != 1:
+        raise bad_request("product", "wanted one product like BTC-USD")
+    return next(iter(names))
+
+
+# How the text of a parameter is read, before the struct checks it.
+_READERS: dict[object, Any] = {
+    (StreamQuery, "product"): _list,
+    (StreamQuery, "granularity"): _widths,
+    (CandlesQuery, "product"): _one_product,
+    (CandlesQuery, "granularity"): _width,
+    "start": lambda query, name: instant(query, name),
+    "end": lambda query, name: instant(query, name),
+    "limit": _number,
+    "every": _number,
+    "status": _list,
+    "quote": _list,
+}

@@ -6,9 +6,11 @@ the only cure for a hole is to read again. Nothing else is decided here.
 """
 
 import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from spot.store.notification import Notification
+from spot.store.status import ShardStatus
 
 
 class Verdict(enum.Enum):
@@ -60,3 +62,39 @@ class FlushSequence:
     def forget(self) -> None:
         """Begin anew, because the listener was away and everything is read again anyway."""
         self._last.clear()
+
+
+class RowLedger:
+    """Rows that shards say they wrote against rows that were notified.
+
+    The numbers show a lost notification only when the next one comes. A shard that then falls
+    silent is found out by its status: it counts the rows of its epoch.
+    """
+
+    def __init__(self) -> None:
+        self._notified: dict[tuple[int, int], int] = {}  # by shard and epoch
+        self._written: dict[
+            tuple[int, int], int
+        ] = {}  # as the last status said, less what was then
+
+    def add(self, notification: Notification) -> None:
+        """Count the rows of a notification."""
+        key = notification.shard_index, notification.epoch
+        self._notified[key] = self._notified.get(key, 0) + len(notification.candles)
+
+    def is_short(self, statuses: Iterable[ShardStatus]) -> bool:
+        """Whether less was notified by now than had been written at the call before."""
+        found = {(s.shard_index, s.epoch): s.rows_written for s in statuses}
+        short = [key for key, rows in self._written.items() if self._notified[key] < rows]
+        for key, rows in found.items():
+            if key not in self._written or key in short:
+                # Where the counting begins: what was written before is in the tables' last read.
+                self._notified[key] = rows
+        self._notified = {key: n for key, n in self._notified.items() if key in found}
+        self._written = found
+        return bool(short)
+
+    def forget(self) -> None:
+        """Begin anew, because everything is read again anyway."""
+        self._notified.clear()
+        self._written.clear()

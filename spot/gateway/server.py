@@ -80,6 +80,7 @@ async def serve(
             gateway = Gateway(
                 settings, pool, listener, epoch=secrets.token_hex(4), pace=pace or Pace()
             )
+            await gateway.gate.start()
             async with _serving(gateway, sock):
                 port = sock.getsockname()[1]
                 logger.info("gateway listens", extra={"host": host, "port": port})

@@ -8,14 +8,18 @@ here: the handler ends because the connection is lost, which cancels it.
 import asyncio
 import random
 
+import msgspec
 from aiohttp import HttpVersion11, web
 
-from spot.clock import monotonic
+from spot.clock import monotonic, utc_now
 from spot.gateway import query
 from spot.gateway.answers import ApiError
+from spot.gateway.events import json_event, patch_signals
 from spot.gateway.gateway import GATEWAY, Gateway
-from spot.gateway.middleware import STREAM
+from spot.gateway.memory import Missed, Opening
+from spot.gateway.middleware import ACCESS, ADDRESS, STREAM
 from spot.gateway.subscriber import Subscriber
+from spot.gateway.topic import StreamFormat, Subscription
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -26,14 +30,36 @@ RETRY_AFTER_SECONDS = 5
 _jitter = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
 
 
+class OpeningObject(msgspec.Struct, frozen=True):
+    """The first event of a stream: how it begins, and with how many candles."""
+
+    start: Opening
+    candles: int
+
+
 async def stream(request: web.Request) -> web.StreamResponse:
     """Send candles as they change, for as long as the client stays."""
     gateway = request.app[GATEWAY]
     _refuse_if_unable(gateway)
     subscription = query.subscription(request.query)
-    async with asyncio.timeout(gateway.pace.query_seconds):
-        await gateway.catalog.check(subscription.products or frozenset())
+    names = request[ACCESS].narrow(subscription.products)
+    if names != subscription.products:
+        subscription = msgspec.structs.replace(subscription, products=names)
+    else:
+        async with asyncio.timeout(gateway.pace.query_seconds):
+            await gateway.catalog.check(subscription.products or frozenset())
     last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
+    is_return = bool(last_event_id)
+    with gateway.limits.place(request[ADDRESS], is_return=is_return, now=monotonic()):
+        return await _send(request, gateway, subscription, last_event_id)
+
+
+async def _send(
+    request: web.Request, gateway: Gateway, subscription: Subscription, last_event_id: str
+) -> web.StreamResponse:
+    replay = None
+    if last_event_id and gateway.hub.missed(subscription, last_event_id) is None:
+        replay = await gateway.replayer.read(subscription, last_event_id)
     response = web.StreamResponse(headers=STREAM_HEADERS)
     is_chunked = request.version >= HttpVersion11
     if is_chunked:
@@ -43,28 +69,50 @@ async def stream(request: web.Request) -> web.StreamResponse:
     if writer is None or transport is None:
         raise asyncio.CancelledError  # gone before it was answered
     writer.send_headers()
-    lifetime = gateway.pace.lifetime_seconds * _jitter.uniform(0.8, 1.0)
-    subscriber = Subscriber(transport, is_chunked=is_chunked, expires_at=monotonic() + lifetime)
+    subscriber = Subscriber(
+        transport, is_chunked=is_chunked, expires_at=monotonic() + _lifetime(request, gateway)
+    )
     request[STREAM] = subscriber
+    hub = gateway.hub
     try:
-        gateway.hub.join(subscription, subscriber, last_event_id=last_event_id)
-        gateway.hub.send_alone(subscriber, gateway.heartbeat(subscription.format))
+        hub.join(
+            subscription,
+            subscriber,
+            last_event_id=last_event_id,
+            replay=replay and hub.memory.replayed(subscription, *replay),
+            announce=lambda missed: opening_event(missed, subscription.format),
+        )
+        hub.send_alone(subscriber, gateway.heartbeat(subscription.format))
         # Ends by cancellation when the connection is lost; dead peers are found by the kernel
         # (TCP_USER_TIMEOUT), stalled ones by the hub, and none outlives its lifetime.
         await asyncio.Event().wait()
     finally:
-        gateway.hub.leave(subscriber)
+        hub.leave(subscriber)
     return response
 
 
+def _lifetime(request: web.Request, gateway: Gateway) -> float:
+    """Return how many seconds the stream may live: jittered, and not longer than its token."""
+    seconds = gateway.pace.lifetime_seconds * _jitter.uniform(0.8, 1.0)
+    expires_at = request[ACCESS].expires_at
+    return seconds if expires_at is None else min(seconds, expires_at - utc_now().timestamp())
+
+
+def opening_event(missed: Missed, stream_format: StreamFormat) -> bytes:
+    """Return the event that says whether a stream goes on where it was."""
+    opening = OpeningObject(missed.opening, len(missed.changes))
+    text = msgspec.json.encode(opening).decode()
+    if stream_format is StreamFormat.JSON:
+        return json_event("opening", text)
+    return patch_signals(f'{{"_spot_opening":{text}}}')
+
+
 def _refuse_if_unable(gateway: Gateway) -> None:
-    """Raise while there is nothing to send, no room, or no time left."""
+    """Raise while there is nothing to send, or no time left."""
     reason = text = ""
     if gateway.is_draining:
         reason, text = "draining", "this gateway is shutting down"
     elif not gateway.tail.is_loaded:
         reason, text = "not_ready", "the state of the candles is not read yet"
-    elif gateway.hub.streams >= gateway.settings.max_streams:
-        reason, text = "too_many_streams", f"{gateway.settings.max_streams} streams are open"
     if reason:
         raise ApiError(503, reason, text, retry_after_seconds=RETRY_AFTER_SECONDS)

@@ -9,11 +9,9 @@ buffer is empty again, or is aborted past its deadline. Nothing here ever waits.
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Iterable
 
 from spot.gateway.conflation import Change, Pending
-from spot.gateway.events import chunk
 
 # With TCP_NOTSENT_LOWAT the kernel holds about 40 KiB for a client that does not read; this much
 # more in the process is some 400 candles, and 10,000 such clients are 640 MiB at the very worst.
@@ -21,20 +19,17 @@ HIGH_BYTES = 64 * 1024
 LOW_BYTES = 4 * 1024
 # A reconnect with a snapshot is cheaper than holding more completions than this for one client.
 MAX_HELD = 20_000
-
-
-@dataclasses.dataclass(slots=True)
-class StreamCounts:
-    """What one stream was sent, for its line in the log."""
-
-    writes: int = 0
-    payload_bytes: int = 0
-    lags: int = 0
-    conflated: int = 0
+_NOTHING = Pending()
 
 
 class Subscriber:
     """The writing end of one stream."""
+
+    __slots__ = (
+        "_buffered", "_is_chunked", "_is_closing", "_pending", "_transport", "_write",
+        "close_reason", "conflated", "expires_at", "joined_sequence", "lagging_since", "lags",
+        "payload_bytes", "writes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -46,24 +41,34 @@ class Subscriber:
     ) -> None:
         self._transport = transport
         self._is_chunked = is_chunked
-        self._pending = Pending()
+        self._pending = _NOTHING  # made when it lags: most never do
         self.joined_sequence = joined_sequence  # all up to here is in its snapshot
         self.expires_at = expires_at  # monotonic; streams end before some proxy ends them
         self.lagging_since: float | None = None
         self.close_reason: str | None = None
-        self.counts = StreamCounts()
+        # For its line in the log.
+        self.writes = self.payload_bytes = self.lags = self.conflated = 0
         # Said explicitly: uvloop's own low mark is 16 bytes.
         transport.set_write_buffer_limits(high=HIGH_BYTES, low=LOW_BYTES)
+        # Bound once: every event calls them for every stream.
+        self._write = transport.write
+        self._buffered = transport.get_write_buffer_size
+        self._is_closing = transport.is_closing
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether it takes what is written to everybody."""
+        return self.lagging_since is None and self.close_reason is None and not self._is_closing()
 
     @property
     def is_closed(self) -> bool:
         """Whether the connection is gone or going."""
-        return self.close_reason is not None or self._transport.is_closing()
+        return self.close_reason is not None or self._is_closing()
 
     @property
     def is_drained(self) -> bool:
         """Whether the client has caught up with what was written to it."""
-        return self._transport.get_write_buffer_size() <= LOW_BYTES
+        return self._buffered() <= LOW_BYTES
 
     @property
     def is_overfull(self) -> bool:
@@ -73,18 +78,15 @@ class Subscriber:
     def write(self, payload: bytes, frame: bytes, now: float) -> bool:
         """Write the shared bytes; return False when this made the stream lag."""
         # An HTTP/1.0 proxy gets the bare events, everybody else the very same chunk.
-        self._transport.write(frame if self._is_chunked else payload)
-        self.counts.writes += 1
-        self.counts.payload_bytes += len(payload)
-        if self._transport.get_write_buffer_size() <= HIGH_BYTES:
+        self._write(frame if self._is_chunked else payload)
+        self.writes += 1
+        self.payload_bytes += len(payload)
+        if self._buffered() <= HIGH_BYTES:
             return True
         self.lagging_since = now
-        self.counts.lags += 1
+        self.lags += 1
+        self._pending = Pending()
         return False
-
-    def write_alone(self, payload: bytes, now: float) -> bool:
-        """Write bytes that are for this stream only."""
-        return self.write(payload, chunk(payload), now)
 
     def hold(self, changes: Iterable[Change]) -> int:
         """Keep the newest of what a lagging stream misses; return how many were conflated."""
@@ -93,13 +95,14 @@ class Subscriber:
             if change.sequence > self.joined_sequence:  # the rest is in its snapshot
                 self._pending.put(change)
         conflated = self._pending.conflated - before
-        self.counts.conflated += conflated
+        self.conflated += conflated
         return conflated
 
     def rejoin(self) -> list[Change]:
         """Let the stream flow again; return what was held for it."""
         self.lagging_since = None
-        return self._pending.take()
+        held, self._pending = self._pending, _NOTHING
+        return held.take()
 
     def abort(self, reason: str) -> None:
         """Cut the connection. Never end it cleanly: a page takes a clean end as final."""

@@ -7,18 +7,22 @@ and slowly behind everything, because a writer may die between its commit and it
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from spot.backoff import Backoff
+from spot.clock import unix_microseconds, utc_now
 from spot.errors import StoreError
+from spot.gateway.cursor import Position
+from spot.gateway.histogram import Histogram
 from spot.gateway.hub import Hub
-from spot.gateway.sequence import FlushSequence, Verdict
+from spot.gateway.sequence import FlushSequence, RowLedger, Verdict
 from spot.models import Candle
 from spot.store.listener import CandleListener
 from spot.store.notification import Notification
 from spot.store.pool import Pool
 from spot.store.reader import changed_since, newest_candles
+from spot.store.status import ShardStatus
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,7 @@ REREAD_SECONDS = 60.0
 # A burst of holes (a shard restarting, parts out of one lost flush) is one read.
 SETTLE_SECONDS = 0.1
 READ_TIMEOUT_SECONDS = 30.0
+LAG_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 
 
 class Tail:
@@ -51,12 +56,15 @@ class Tail:
         self._reread_seconds = reread_seconds
         self._sequence = FlushSequence()
         self._doubt = asyncio.Event()
+        self._ledger = RowLedger()
         self.newest_at: datetime | None = None  # newest exchange time in any candle
         self.is_loaded = False  # the state was read at least once after a LISTEN
         self.notifications = 0
         self.holes = 0
         self.stale = 0
         self.rereads = 0
+        # From the newest exchange time in a notification to its arrival here.
+        self.notify_lag = Histogram(LAG_SECONDS)
 
     async def run(self) -> None:
         """Follow for ever."""
@@ -69,10 +77,26 @@ class Tail:
     async def _on_ready(self) -> None:
         """Read what is there; the listener already collects what happens meanwhile."""
         self._sequence.forget()
+        self._ledger.forget()
         await self._read_changes()
+        memory = self._hub.memory
         if not self.is_loaded:
-            logger.info("state read", extra={"keys": len(self._hub.memory)})
+            logger.info("state read", extra={"keys": len(memory)})
+            if self.newest_at is not None:
+                memory.complete_since_us = unix_microseconds(self.newest_at - MARGIN)
+        memory.is_exact = not self._doubt.is_set()
         self.is_loaded = True
+
+    def compare(self, statuses: Iterable[ShardStatus]) -> None:
+        """Doubt, where a shard has written more rows than it was heard of."""
+        if self._ledger.is_short(statuses):
+            self.holes += 1
+            self._suspect()
+
+    def _suspect(self) -> None:
+        """Something may be missing: read again, and until then give no id another could trust."""
+        self._doubt.set()
+        self._hub.memory.is_exact = False
 
     def _on_notification(self, notification: Notification) -> None:
         if notification.exchange != self._exchange:
@@ -84,10 +108,18 @@ class Tail:
                 return
             case Verdict.HOLE:
                 self.holes += 1
-                self._doubt.set()
+                self._suspect()
             case Verdict.NEXT:
                 pass
-        self._offer(notification.candles, is_notified=True)
+        self._ledger.add(notification)
+        position = Position(
+            notification.shard_index, notification.epoch, notification.flush, notification.part
+        )
+        self._see(notification.candles)
+        if notification.candles:
+            newest_at = max(candle.updated_at for candle in notification.candles)
+            self.notify_lag.add((utc_now() - newest_at).total_seconds())
+        self._hub.offer(notification.candles, is_notified=True, position=position)
 
     async def _reread(self) -> None:
         """Read again when in doubt, and slowly without any."""
@@ -104,10 +136,11 @@ class Tail:
                 continue
             try:
                 await self._read_changes()
+                self._hub.memory.is_exact = not self._doubt.is_set()
                 backoff.reset()
             except (StoreError, TimeoutError) as exc:
                 logger.warning("reading again failed", extra={"reason": type(exc).__name__})
-                self._doubt.set()
+                self._suspect()
                 await asyncio.sleep(backoff.next_delay())
 
     async def _read_changes(self) -> None:
@@ -124,14 +157,11 @@ class Tail:
                 since = self.newest_at - MARGIN
                 candles += await changed_since(self._pool, self._exchange, since)
         self.rereads += 1
-        news = self._offer(candles, is_notified=False)
-        logger.debug("read again", extra={"candles": len(candles), "news": news})
-
-    def _offer(self, candles: Sequence[Candle], *, is_notified: bool) -> int:
         self._see(candles)
         # A read gives no order; the hub takes older intervals first.
-        ordered = candles if is_notified else sorted(candles, key=lambda candle: candle.start)
-        return self._hub.offer(ordered, is_notified=is_notified)
+        ordered = sorted(candles, key=lambda candle: candle.start)
+        news = self._hub.offer(ordered, is_notified=False)
+        logger.debug("read again", extra={"candles": len(candles), "news": news})
 
     def _see(self, candles: Sequence[Candle]) -> None:
         newest_at = max((candle.updated_at for candle in candles), default=None)

@@ -50,6 +50,8 @@ class Topic:
         self.subscribers: dict[Subscriber, None] = {}  # a set that keeps its order
         self.pending = Pending()
         self.due_at = 0.0  # monotonic seconds before which nothing is written
+        self.rider = b""  # an event that goes with the next write
+        self.has_ridden = False
 
     def take_if_due(self, now: float) -> list[Change]:
         """Return what is to be written now, or nothing."""
@@ -57,6 +59,12 @@ class Topic:
             return []
         self.due_at = now + self.subscription.every_ms / 1000
         return self.pending.take()
+
+    def take_rider(self) -> bytes:
+        """Return the event that rides along, once."""
+        rider, self.rider = self.rider, b""
+        self.has_ridden = self.has_ridden or bool(rider)
+        return rider
 
 
 def render(

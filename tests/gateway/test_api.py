@@ -122,7 +122,7 @@ async def test_wrong_method_names_the_right_ones(
             assert (await answer.json())["error"]["code"] == "method_not_allowed"
         async with http.head(f"{url}/api/v1/stream?product=BTC-USD") as answer:
             assert answer.status == 405
-        assert gateway.hub.counts.opened == 0
+        assert not gateway.hub.counts.opened
 
 
 async def test_alias_is_told_whose_book_it_shares(

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.gateway.conflation import Change, Pending
-from spot.gateway.memory import KNOWN_STARTS, CandleMemory
+from spot.gateway.cursor import Cursor, Position
+from spot.gateway.memory import KNOWN_STARTS, CandleMemory, Opening
 from spot.gateway.topic import Subscription
 from spot.models import Candle, Granularity
 from tests.fixtures.store import START, make_candle
@@ -68,7 +69,7 @@ def test_memory_of_intervals_is_bounded() -> None:
     assert memory.since(MINUTES, "e-1") is None
     missed = memory.since(MINUTES, f"e-{memory.sequence - 5}")
     assert missed is not None
-    assert len(missed) == 5
+    assert len(missed.changes) == 5
 
 
 def test_unknown_points_are_not_resumed() -> None:
@@ -76,7 +77,9 @@ def test_unknown_points_are_not_resumed() -> None:
     learn(memory, make_candle())
     for event_id in ("", "e", "e-", "f-1", "e-2", "e--1", "e-x", "e-²", f"e-{10**30}", "-1"):
         assert memory.since(MINUTES, event_id) is None
-    assert memory.since(MINUTES, "e-1") == []
+    missed = memory.since(MINUTES, "e-1")
+    assert missed is not None
+    assert missed.changes == []
 
 
 @st.composite
@@ -109,12 +112,12 @@ def test_client_that_is_cut_anywhere_misses_no_completed_candle(
         if data.draw(st.booleans()):
             missed = memory.since(MINUTES, last_id)
             assert missed is not None
-            received = missed[: data.draw(st.integers(0, len(missed)))]
+            received = missed.changes[: data.draw(st.integers(0, len(missed.changes)))]
             cut += received
             last_id = received[-1].id if received else last_id
     rest = memory.since(MINUTES, last_id)
     assert rest is not None
-    cut += rest
+    cut += rest.changes
 
     sequences = [change.sequence for change in cut]
     assert sequences == sorted(set(sequences))
@@ -151,3 +154,108 @@ def test_conflation_keeps_completions_and_the_newest(
     for key in memory:
         assert [c.candle for c in sent if c.stream_key == key][-1] == memory.newest(key)
     assert len(sent) + pending.conflated == len(told)
+
+
+def notify(memory: CandleMemory, flush: int, candles: list[Candle]) -> list[Change]:
+    """Let `memory` learn what the shard's flush of this number brought."""
+    position = Position(0, 1, flush, 1)
+    memory.begin(position)
+    return [
+        change
+        for row, candle in enumerate(candles)
+        for change in memory.learn(candle, is_notified=True, position=position, row=row)
+    ]
+
+
+@given(histories(), st.data())
+def test_client_that_moves_between_gateways_sees_each_completion_once(
+    history: list[Candle], data: st.DataObject
+) -> None:
+    """Both hear the same notifications, in the same order."""
+    gateways = [CandleMemory("a"), CandleMemory("b")]
+    for memory in gateways:
+        notify(memory, 0, [make_candle(product_id="SOL-USD")])  # both listened before it began
+        memory.complete_since_us = 0
+    cut: list[Change] = []
+    place, last_id = gateways[0], Cursor("a", 2, Position(0, 1, 0, 1), 0).text
+    done: dict[object, Candle] = {}
+    flush = 0
+    while history:
+        flush += 1
+        count = data.draw(st.integers(1, 4))
+        candles, history = history[:count], history[count:]
+        _, changes = (notify(memory, flush, candles) for memory in gateways)
+        done |= {c.candle.key: c.candle for c in changes if c.candle.complete and not c.is_repeat}
+        place = data.draw(st.sampled_from(gateways))
+        missed = place.since(MINUTES, last_id)
+        assert missed is not None
+        assert missed.opening is Opening.RESUMED
+        received = missed.changes[: data.draw(st.integers(0, len(missed.changes)))]
+        cut += received
+        last_id = received[-1].id if received else last_id
+    for memory in gateways:
+        missed = memory.since(MINUTES, last_id)
+        assert missed is not None
+        seen = [c.candle for c in cut + missed.changes if c.candle.complete and not c.is_repeat]
+        assert {candle.key: candle for candle in seen} == done
+        assert len({(c.key, c.revision, c.updated_at) for c in seen}) == len(seen)
+        for key in memory:
+            if key[0] != "SOL-USD":
+                last = [c.candle for c in cut + missed.changes if c.stream_key == key]
+                assert last[-1] == memory.newest(key)
+
+
+def test_completion_that_was_read_early_is_not_missed_by_who_comes_from_elsewhere() -> None:
+    here, there = CandleMemory("a"), CandleMemory("b")
+    for memory in (here, there):
+        notify(memory, 1, [make_candle(at=1)])
+        memory.complete_since_us = 0
+    done = make_candle(at=59, complete=True)
+    # Read from the tables by the one, while its notification is still under way ...
+    learn(there, done, is_notified=False)
+    (first,) = notify(here, 2, [make_candle(product_id="ETH-USD")])
+    notify(there, 2, [make_candle(product_id="ETH-USD")])
+    missed = there.since(MINUTES, first.id)
+    assert missed is not None
+    assert done in [c.candle for c in missed.changes]
+    # ... and when that has come, only those get it who were there before.
+    notify(here, 3, [done])
+    notify(there, 3, [done])
+    (last,) = notify(here, 4, [make_candle(product_id="ETH-USD", trades=4, at=30)])
+    notify(there, 4, [make_candle(product_id="ETH-USD", trades=4, at=30)])
+    for event_id, is_sent in ((first.id, True), (last.id, False)):
+        missed = there.since(MINUTES, event_id)
+        assert missed is not None
+        assert (done in [c.candle for c in missed.changes]) is is_sent
+
+
+def test_id_of_a_gateway_that_is_gone_is_resumed_by_its_time() -> None:
+    memory = CandleMemory("new", is_timed=True)
+    for number in range(4):
+        learn(memory, make_candle(start=START + 60 * number, complete=True, at=59))
+    memory.complete_since_us = START * 1_000_000
+    for minutes, wanted in ((1, [60, 120, 180]), (3, [180])):
+        at_us = (START + 60 * minutes + 30) * 1_000_000
+        missed = memory.since(MINUTES, f"old-{at_us}", slack_us=1_000_000)
+        assert missed is not None
+        assert missed.opening is Opening.REPLAYED
+        assert [c.candle.start - START for c in missed.changes] == wanted
+    # Before all that is known, or in no time at all: only the tables, or a snapshot, can help.
+    assert memory.since(MINUTES, f"old-{(START - 1) * 1_000_000}") is None
+    assert memory.since(MINUTES, f"old-{(START + 9999) * 1_000_000}") is None
+
+
+@given(st.text(max_size=60))
+def test_no_text_as_an_id_raises(text: str) -> None:
+    cursor = Cursor.parse(text)
+    assert cursor is None or cursor.text
+    CandleMemory("e").since(MINUTES, text)
+
+
+@given(st.integers(0, 10**18), st.lists(st.integers(0, 10**14), min_size=5, max_size=5))
+def test_ids_are_read_as_they_were_written(sequence: int, where: list[int]) -> None:
+    for cursor in (
+        Cursor("0af3", sequence),
+        Cursor("0af3", sequence, Position(where[0] - 1, *where[1:4]), where[4]),
+    ):
+        assert Cursor.parse(cursor.text) == cursor
