@@ -1,19 +1,22 @@
 """Who may write a shard: a session lock that one process holds, and an epoch that fences the rest.
 
     waiting ── the lock is free ──► owner (epoch raised) ── connection lost ──► lost
-                                       └── end of the block ──► released
+       └── its holder is silent: its session is ended     └── end of the block ──► released
 
 The lock lives on a connection of its own and ends with it. The epoch in `shard_leases` rises with
 every taker, under a lock that a running write transaction shares: so a taker waits for the old
 owner's last write, and every write after that fails (`FencedError`), whatever the old owner
-believes. `lease.lost` is set as soon as the connection is seen to be gone.
+believes. `lease.lost` is set as soon as the connection is seen to be gone. A stopped process keeps
+its connection, and so its lock: whoever waits ends the session once nothing was heard on it for
+too long.
 """
 
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -21,13 +24,19 @@ from spot.errors import FencedError, StoreError
 from spot.store import statements
 from spot.store.pool import Connection, abort_after, connect, errors_as_ours
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 logger = logging.getLogger(__name__)
 
 # A waiting process looks this often whether it still can wait, and names the holder.
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 2.0
 FIRST_WAIT_SECONDS = 0.2
-# The holder is named in the log at the first and then at every n-th look.
-_LOG_EVERY = 12
+# An owner probes every two seconds and takes itself for lost after seven: one that has been silent
+# for longer than that is stopped, or cannot be reached any more.
+SILENT_OWNER_SECONDS = 10.0
+# A write of the old owner that holds the fence for so long is stopped in its middle.
+FENCE_SECONDS = 12.0
 # Silence on the lease's connection is tested this often, and an answer is waited for this long.
 PROBE_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 5.0
@@ -41,7 +50,16 @@ class Lease:
         self.shard_index = shard_index
         self.shard_count = shard_count
         self.epoch = epoch
+        self.taken_at: datetime | None = None  # by the database's clock; orders all takers
+        self.is_continued = False  # nobody else had it since this owner had it last
         self.lost = asyncio.Event()
+        self.lost_reason = ""
+
+    def lose(self, reason: str) -> None:
+        """Note that the lease is gone; the first reason counts."""
+        if not self.lost.is_set():
+            self.lost_reason = reason
+            self.lost.set()
 
     def check(self) -> None:
         """Raise FencedError once the lease is known to be lost."""
@@ -59,6 +77,11 @@ def fence_key(exchange: str) -> int:
     return _signed_crc32(f"spot fence {exchange}")
 
 
+def turn_key(exchange: str) -> int:
+    """Return the first integer of the lock that makes takers come one at a time."""
+    return _signed_crc32(f"spot turn {exchange}")
+
+
 def _signed_crc32(text: str) -> int:
     number = zlib.crc32(text.encode())
     return number - 2**32 if number >= 2**31 else number
@@ -73,19 +96,21 @@ async def hold_lease(
     owner: str,
     shard_count: int = 1,
     probe_seconds: float = PROBE_SECONDS,
+    on_connected: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Lease]:
     """Wait for the shard's lease, hold it for the block, and release it.
 
-    StoreError: the database went away while waiting; try again. After that nothing is raised:
-    watch `lease.lost`.
+    `owner` must be this process's alone: by it a lease is known to be continued. `on_connected` is
+    called when the waiting begins, so when there is a database. StoreError: the
+    database went away while waiting; try again. After that nothing is raised: watch `lease.lost`.
     """
     name = f"spot shard {shard_index} lease"
     async with connect(database_url, application_name=name) as connection:
         async with errors_as_ours():
             await _wait_for_lock(connection, exchange, shard_index)
-            epoch = await _raise_epoch(connection, exchange, shard_index, shard_count, owner)
-        lease = Lease(exchange, shard_index, shard_count, epoch)
-        logger.info("lease taken", extra={"shard": shard_index, "epoch": epoch})
+            lease = Lease(exchange, shard_index, shard_count, 0)
+            await _raise_epoch(connection, lease, owner)
+        logger.info("lease taken", extra={"shard": shard_index, "epoch": lease.epoch})
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(
@@ -108,8 +133,6 @@ async def _wait_for_lock(connection: Connection, exchange: str, shard_index: int
         # The first look is short, so that a holder is named soon.
         wait_seconds = WAIT_SECONDS if looks else FIRST_WAIT_SECONDS
         await connection.execute(statements.LOCK_TIMEOUT, (f"{int(wait_seconds * 1000)}ms",))
-        if looks % _LOG_EVERY == 1:
-            await _log_holder(connection, exchange, shard_index)
         looks += 1
         try:
             with abort_after(connection, wait_seconds + PROBE_TIMEOUT_SECONDS):
@@ -117,8 +140,24 @@ async def _wait_for_lock(connection: Connection, exchange: str, shard_index: int
                     statements.WAIT_FOR_LEASE, (lease_key(exchange), shard_index)
                 )
         except psycopg.errors.LockNotAvailable:
+            if looks == 1:
+                await _log_holder(connection, exchange, shard_index)
+            await _end_silent(connection, lease_key(exchange), shard_index, SILENT_OWNER_SECONDS)
             continue
         return
+
+
+async def _end_silent(connection: Connection, key: int, shard_index: int, seconds: float) -> None:
+    """End the sessions that hold this lock and have been silent for too long."""
+    cursor = await connection.execute(
+        statements.END_SILENT_HOLDER,
+        {"key": key, "shard_index": shard_index, "silent_seconds": seconds},
+    )
+    for _, silent_seconds in await cursor.fetchall():
+        logger.warning(
+            "the shard's holder does not answer: its session is ended",
+            extra={"shard": shard_index, "silent_seconds": round(silent_seconds, 1)},
+        )
 
 
 async def _log_holder(connection: Connection, exchange: str, shard_index: int) -> None:
@@ -129,7 +168,7 @@ async def _log_holder(connection: Connection, exchange: str, shard_index: int) -
     row = await cursor.fetchone()
     if row is not None:
         backend_pid, application, address, owner = row
-        logger.warning(
+        logger.info(
             "another process holds the shard",
             extra={
                 "shard": shard_index,
@@ -141,25 +180,41 @@ async def _log_holder(connection: Connection, exchange: str, shard_index: int) -
         )
 
 
-async def _raise_epoch(
-    connection: Connection, exchange: str, shard_index: int, shard_count: int, owner: str
-) -> int:
+async def _raise_epoch(connection: Connection, lease: Lease, owner: str) -> None:
     """Make every older owner's writes fail from here on; wait for one that is under way."""
-    async with connection.transaction():
-        # The old owner's transaction may be stopped: the server ends it when it was idle too long.
-        await connection.execute(statements.LOCK_TIMEOUT, ("0",))
-        await connection.execute(statements.TAKE_FENCE, (fence_key(exchange), shard_index))
-        cursor = await connection.execute(
-            statements.TAKE_LEASE, (exchange, shard_index, shard_count, owner)
-        )
-        row = await cursor.fetchone()
+    exchange, shard_index = lease.exchange, lease.shard_index
+    # The wait has an end because the old owner may be stopped in the middle of its write.
+    await connection.execute(statements.LOCK_TIMEOUT, (f"{int(WAIT_SECONDS * 1000)}ms",))
+    while True:
+        try:
+            async with connection.transaction():
+                await connection.execute(statements.TAKE_TURN, (turn_key(exchange),))
+                await connection.execute(statements.TAKE_FENCE, (fence_key(exchange), shard_index))
+                cursor = await connection.execute(statements.READ_OWNER, (exchange, shard_index))
+                former = await cursor.fetchone()
+                cursor = await connection.execute(
+                    statements.TAKE_LEASE,
+                    {
+                        "exchange": exchange,
+                        "shard_index": shard_index,
+                        "shard_count": lease.shard_count,
+                        "owner": owner,
+                    },
+                )
+                row = await cursor.fetchone()
+        except psycopg.errors.LockNotAvailable:
+            await _end_silent(connection, fence_key(exchange), shard_index, FENCE_SECONDS)
+            continue
+        break
     if row is None:
         raise StoreError(f"the lease of shard {shard_index} was not written")
-    return int(row[0])
+    lease.epoch, lease.taken_at = int(row[0]), row[1]
+    lease.is_continued = former is not None and former[0] == owner
 
 
 async def _watch(connection: Connection, lease: Lease, probe_seconds: float) -> None:
     """Set `lost` when the connection breaks or stays silent, or when another raised the epoch."""
+    reason = "another process took it"
     try:
         while True:
             # Nobody notifies us here: it is the wait that notices a closed socket at once.
@@ -172,7 +227,6 @@ async def _watch(connection: Connection, lease: Lease, probe_seconds: float) -> 
                 row = await cursor.fetchone()
             if row is None or row[0] != lease.epoch:
                 break
-    except psycopg.Error:
-        logger.warning("lease connection lost", exc_info=True, extra={"shard": lease.shard_index})
-    lease.lost.set()
-    logger.error("lease lost", extra={"shard": lease.shard_index, "epoch": lease.epoch})
+    except psycopg.Error as exc:
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+    lease.lose(reason)

@@ -89,16 +89,43 @@ ENSURE_PARTITION = """
 SHARE_FENCE = "SELECT pg_advisory_xact_lock_shared(%s::integer, %s::integer)"
 TAKE_FENCE = "SELECT pg_advisory_xact_lock(%s::integer, %s::integer)"
 READ_EPOCH = "SELECT epoch FROM shard_leases WHERE exchange = %s AND shard_index = %s"
+# Takers come one at a time, so that whoever commits later sees all who came before.
+TAKE_TURN = "SELECT pg_advisory_xact_lock(%s::integer, 0)"
+READ_OWNER = "SELECT owner FROM shard_leases WHERE exchange = %s AND shard_index = %s"
+# The order of the takers must hold even if the server's clock was set back in between.
 TAKE_LEASE = """
-    INSERT INTO shard_leases AS l (exchange, shard_index, shard_count, epoch, owner)
-    VALUES (%s, %s, %s, 1, %s)
+    INSERT INTO shard_leases AS l (exchange, shard_index, shard_count, epoch, owner, taken_at)
+    VALUES (%(exchange)s, %(shard_index)s, %(shard_count)s, 1, %(owner)s, GREATEST(
+        clock_timestamp(),
+        (SELECT max(taken_at) + INTERVAL '1 microsecond'
+         FROM shard_leases WHERE exchange = %(exchange)s)
+    ))
     ON CONFLICT (exchange, shard_index) DO UPDATE SET
         shard_count = EXCLUDED.shard_count, epoch = l.epoch + 1,
-        owner = EXCLUDED.owner, taken_at = now()
-    RETURNING epoch
+        owner = EXCLUDED.owner, taken_at = EXCLUDED.taken_at
+    RETURNING epoch, taken_at
+"""
+TRY_LEASE = "SELECT pg_try_advisory_xact_lock(%s::integer, %s::integer)"
+RETIRE_LEASE = """
+    UPDATE shard_leases SET shard_count = %s, epoch = epoch + 1, owner = %s,
+           taken_at = GREATEST(clock_timestamp(), taken_at)
+    WHERE exchange = %s AND shard_index = %s AND epoch = %s
+"""
+# Only of another count's leases is it asked who holds them: the locks' view is not free.
+READ_CLAIMS = """
+    SELECT l.shard_index, l.shard_count, l.epoch, l.taken_at,
+           CASE WHEN l.shard_count = %(shard_count)s THEN true ELSE EXISTS (
+               SELECT FROM pg_locks AS k
+               WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 2
+                 AND k.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND k.classid::bigint = %(key)s::bigint & 4294967295
+                 AND k.objid::bigint = l.shard_index
+           ) END
+    FROM shard_leases AS l WHERE l.exchange = %(exchange)s ORDER BY l.shard_index
 """
 WAIT_FOR_LEASE = "SELECT pg_advisory_lock(%s::integer, %s::integer)"
 LOCK_TIMEOUT = "SELECT set_config('lock_timeout', %s, false)"
+LOCK_TIMEOUT_HERE = "SELECT set_config('lock_timeout', %s, true)"  # for this transaction
 # The two integers of a session lock stand in classid and objid as unsigned numbers.
 LEASE_HOLDER = """
     SELECT l.pid, a.application_name, host(a.client_addr), w.owner
@@ -109,6 +136,19 @@ LEASE_HOLDER = """
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND l.classid::bigint = %(key)s::bigint & 4294967295
       AND l.objid::bigint = %(shard_index)s
+"""
+# A live owner asks for its epoch every few seconds on the connection of its lease; one that has
+# asked nothing for long is stopped, or its network is dead. Whoever waits for a lock itself lives.
+END_SILENT_HOLDER = """
+    SELECT pg_terminate_backend(a.pid),
+           extract(epoch FROM clock_timestamp() - a.state_change)::float8
+    FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.classid::bigint = %(key)s::bigint & 4294967295
+      AND l.objid::bigint = %(shard_index)s
+      AND a.wait_event_type IS DISTINCT FROM 'Lock'
+      AND clock_timestamp() - a.state_change > make_interval(secs => %(silent_seconds)s)
 """
 
 NOTIFY = "SELECT pg_notify(%s, %s)"

@@ -2,7 +2,7 @@
 
     collect ─► batch ─► COPY, fence, upsert, commit ─► NOTIFY (statements of their own)
                  ▲               │ failed
-                 └── given back ─┘   then backoff; logged at first and at every n-th time
+                 └── given back ─┘   then backoff; an outage is told at its begin and its end
 
 `collect` is called right before each flush and never otherwise. There is never a second flush
 before the first ended, so batches grow by themselves while the database is slow. A flush whose
@@ -20,11 +20,13 @@ from spot.backoff import Backoff
 from spot.clock import monotonic
 from spot.errors import StoreError
 from spot.models import Candle, CandleUpdate, TradeGap
+from spot.outage import Outage
 from spot.store import notification, statements
 from spot.store.batch import CandleBatch
 from spot.store.gaps import write_gaps
 from spot.store.lease import Lease
 from spot.store.pool import Connection, Pool, abort, abort_after
+from spot.store.trouble import kind_of, text_of
 from spot.store.upsert import pass_fence, write_batch
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,11 @@ _RETRYABLE = (psycopg.Error, TimeoutError, OSError)
 
 
 class BatchWriter:
-    """Writes one shard's candles under its lease. `run` in a task, then `drain` after it ended."""
+    """Writes one shard's candles under its lease. `run` in a task, then `drain` after it ended.
+
+    A lost lease ends `run` with FencedError. What waits may be kept: go on with `collect` until
+    the lease was taken again with nobody in between, then `renew` it and `run` again.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class BatchWriter:
         collect_gaps: Callable[[], Iterable[TradeGap]] = tuple,
         flush_seconds: float,
         max_rows: int,
+        outage: Outage | None = None,
     ) -> None:
         self._pool = pool
         self._exchange = exchange
@@ -71,7 +78,10 @@ class BatchWriter:
         self._flush_number = 0
         self._in_flight: list[Candle] = []
         self._connection: Connection | None = None
-        self._failures_in_a_row = 0
+        # Shared with whoever sees the same database be away.
+        self._outage = outage or Outage(
+            logger, began="candles cannot be written: they wait", ended="writing again"
+        )
         self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self.rows_written = 0
         self.rows_rejected = 0  # refused by the table for what they hold: dropped, counted
@@ -100,6 +110,23 @@ class BatchWriter:
         flying = [c for c in self._in_flight if c.product_id == product_id]
         return flying + self._batch.of_product(product_id)
 
+    def renew(self, lease: Lease) -> None:
+        """Go on under this lease, the next epoch of the same owner."""
+        self._lease = lease
+        self._backoff.reset()
+
+    def collect(self) -> None:
+        """Take what changed into the batch without writing; the batch is bounded, and conflates."""
+        now = monotonic()
+        for update in self._collect():
+            self._batch.put(update.candle, now)
+        self._gaps += self._collect_gaps()
+
+    def abort(self) -> None:
+        """Make the write that is under way fail now; what it held waits again."""
+        if self._connection is not None:
+            abort(self._connection)
+
     async def run(self) -> None:
         """Flush whenever due, for ever; FencedError ends it, trouble with the database does not."""
         while True:
@@ -120,7 +147,7 @@ class BatchWriter:
         """Write what is left, trying until the deadline; return how many rows could not be."""
         loop = asyncio.get_running_loop()
         # A write on a dead network is aborted, which ends it sooner than a cancellation would.
-        timer = loop.call_later(deadline_seconds, self._abort)
+        timer = loop.call_later(deadline_seconds, self.abort)
         deadline = monotonic() + deadline_seconds
         try:
             while not await self._try_flush():
@@ -133,42 +160,25 @@ class BatchWriter:
             timer.cancel()
         return len(self._batch)
 
-    def _abort(self) -> None:
-        if self._connection is not None:
-            abort(self._connection)
-
     async def _try_flush(self) -> bool:
         try:
             await self._flush()
         except _RETRYABLE as exc:
             self._note_failure(exc)
             return False
-        if self._failures_in_a_row:
-            logger.info("writing again", extra={"failures": self._failures_in_a_row})
-            self._failures_in_a_row = 0
-            self._backoff.reset()
+        self._backoff.reset()
         return True
 
     def _note_failure(self, exc: BaseException) -> None:
-        if self._failures_in_a_row % _LOG_EVERY == 0:
-            logger.warning(
-                "candles cannot be written: they wait",
-                extra={
-                    "error": " ".join(str(exc).split()) or type(exc).__name__,
-                    "rows": len(self._batch),
-                    "failures": self._failures_in_a_row + 1,
-                },
-            )
-        self._failures_in_a_row += 1
+        self._outage.begin(text_of(exc), kind=kind_of(exc), rows_pending=self.rows_pending)
         self.failures += 1
 
     async def _flush(self) -> int:
         async with self._flushing:
             now = monotonic()
-            for update in self._collect():
-                self._batch.put(update.candle, now)
+            self.collect()
+            self._lease.check()
             # Before the candles: a candle beyond a hole must never be stored without the hole.
-            self._gaps += self._collect_gaps()
             if self._gaps:
                 await self._write_gaps()
             changed = 0
@@ -178,6 +188,8 @@ class BatchWriter:
             if changed:
                 self.flushes += 1
                 self.last_flush_ms = int((monotonic() - now) * 1000)
+                # Not before all of it is written: until then something is still missing.
+                self._outage.end(rows=changed)
             return changed
 
     async def _write_gaps(self) -> None:

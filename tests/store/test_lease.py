@@ -65,6 +65,7 @@ async def test_waiting_names_the_holder_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "spot.store.lease")
     monkeypatch.setattr("spot.store.lease.FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr("spot.store.lease.WAIT_SECONDS", 0.05)
 
