@@ -1,13 +1,17 @@
-"""What arrives on the connections of a shard, handed to its aggregator.
+"""What arrives on the connections of a shard, handed to its aggregator or remembered for it.
 
 The sink of all clients, called on the event loop for every frame. Each kind of event means one
-thing to the aggregator; whatever makes a connection's past uncertain resets its products.
+thing to the aggregator; whatever makes a connection's past uncertain resets its products. Without
+an aggregator (the shard waits as a standby), or while other shards still hold some of the
+products, the newest events are remembered, to be played to the aggregator at the take-over.
 """
 
-import logging
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, assert_never
 
+from shards.recent import RecentEvents
 from spot.aggregate.aggregator import Aggregator
+from spot.clock import EPOCH, monotonic
 from spot.coinbase.events import (
     CandlesReceived,
     ErrorReceived,
@@ -22,15 +26,54 @@ from spot.coinbase.events import (
 if TYPE_CHECKING:
     from spot.coinbase.client import FeedClient
 
-logger = logging.getLogger(__name__)
-
 
 class ShardFeed:
     """Feeds one aggregator from all clients of the shard."""
 
-    def __init__(self, aggregator: Aggregator) -> None:
+    def __init__(
+        self, aggregator: Aggregator | None = None, clock: Callable[[], float] = monotonic
+    ) -> None:
         self._aggregator = aggregator
+        self._clock = clock
+        self._recent = RecentEvents()
+        self._is_remembering = aggregator is None
+        self.exchange_at = EPOCH  # newest exchange time on any connection
         self.trades = 0
+
+    @property
+    def remembered(self) -> int:
+        """How many events are kept for a take-over."""
+        return len(self._recent)
+
+    def attach(self, aggregator: Aggregator | None, *, is_remembering: bool) -> None:
+        """Feed this aggregator from now on, or none; keep the newest events beside it or not."""
+        self._aggregator = aggregator
+        self._is_remembering = is_remembering
+        if not is_remembering:
+            self._recent.clear()
+
+    def replay(self, aggregator: Aggregator, product_ids: Iterable[str]) -> int:
+        """Play to `aggregator` what is remembered of these products; return how many trades.
+
+        It has been given what the store holds of them. Every frame is played as a snapshot: like
+        one, it came on a connection that told all that was new, so a product whose newest trade is
+        known is known to be up to date even if it did not trade since.
+        """
+        wanted = frozenset(product_ids)
+        played = 0
+        for _, carried, event in self._recent:
+            own = tuple(name for name in carried if name in wanted)
+            if isinstance(event, TradesReceived):
+                trades = tuple(trade for trade in event.trades if trade.product_id in wanted)
+                if trades:
+                    aggregator.add_trades(trades, is_snapshot=True, sent_at=event.sent_at)
+                    played += len(trades)
+            elif isinstance(event, CandlesReceived):
+                candles = tuple(c for c in event.candles if c.product_id in wanted)
+                _take(aggregator, own, CandlesReceived(candles, event.is_snapshot, event.sent_at))
+            else:
+                _take(aggregator, own, event)
+        return played
 
     def connected(self, client: "FeedClient") -> None:
         """Nothing is known from a connection as such: the first frames tell."""
@@ -38,30 +81,45 @@ class ShardFeed:
     def received(self, client: "FeedClient", events: list[FeedEvent]) -> None:
         """Take one frame's events."""
         for event in events:
-            self._take(client, event)
+            if isinstance(event, TradesReceived):
+                self.trades += len(event.trades)
+            self._hear(event)
+            self._give(client.product_ids, event)
 
     def disconnected(self, client: "FeedClient", reason: str) -> None:
         """From now on nothing proves that these products are quiet."""
-        self._aggregator.reset(client.product_ids)
+        self._give(client.product_ids, None)
 
-    def _take(self, client: "FeedClient", event: FeedEvent) -> None:
-        aggregator = self._aggregator
+    def _hear(self, event: FeedEvent) -> None:
         match event:
-            case TradesReceived():
-                self.trades += len(event.trades)
-                aggregator.add_trades(
-                    event.trades, is_snapshot=event.is_snapshot, sent_at=event.sent_at
-                )
-            case HeartbeatReceived():
-                aggregator.alive(client.product_ids, event.sent_at)
-            case CandlesReceived():
-                # First the time, by which the witness judges what is too old to stand in.
-                aggregator.advance(event.sent_at)
-                for candle in event.candles:
-                    aggregator.witness(candle)
-            case SequenceBroken() | FrameDropped():
-                aggregator.reset(client.product_ids)
-            case SubscriptionsReceived() | ErrorReceived():
-                pass  # the protocol acts on them
+            case TradesReceived() | HeartbeatReceived() | CandlesReceived():
+                self.exchange_at = max(self.exchange_at, event.sent_at)
             case _:
-                assert_never(event)
+                pass
+
+    def _give(self, product_ids: tuple[str, ...], event: FeedEvent | None) -> None:
+        if self._is_remembering:
+            self._recent.add(event, product_ids, self._clock())
+        if self._aggregator is not None:
+            _take(self._aggregator, product_ids, event)
+
+
+def _take(aggregator: Aggregator, product_ids: tuple[str, ...], event: FeedEvent | None) -> None:
+    match event:
+        case TradesReceived():
+            aggregator.add_trades(
+                event.trades, is_snapshot=event.is_snapshot, sent_at=event.sent_at
+            )
+        case HeartbeatReceived():
+            aggregator.alive(product_ids, event.sent_at)
+        case CandlesReceived():
+            # First the time, by which the witness judges what is too old to stand in.
+            aggregator.advance(event.sent_at)
+            for candle in event.candles:
+                aggregator.witness(candle)
+        case SequenceBroken() | FrameDropped() | None:
+            aggregator.reset(product_ids)
+        case SubscriptionsReceived() | ErrorReceived():
+            pass  # the protocol acts on them
+        case _:
+            assert_never(event)

@@ -1,8 +1,10 @@
 """The fleet as one call: supervise the shards that the settings name until told to stop."""
 
 import logging
+import socket
 
 from shards.heartbeat import Heartbeat
+from shards.observer import Observer, listening_socket
 from shards.supervisor import Supervisor
 from spot import logs
 from spot.settings import Settings
@@ -29,4 +31,17 @@ def run_fleet(settings: Settings) -> int:
 
         return run_shard(settings, shard_index, heartbeat)
 
-    return Supervisor(settings.owned_shards, run_one).run()
+    def serve(listener: socket.socket, read_fd: int) -> int:
+        from shards.server import serve_reports
+
+        return serve_reports(listener, read_fd, settings.log_level)
+
+    observer = None
+    if settings.fleet_port is not None:
+        try:
+            observer = Observer(listening_socket(settings.fleet_port), serve)
+        except OSError as exc:
+            fields = {"reason": f"PORT {settings.fleet_port}: {exc.strerror or exc}"}
+            logger.critical("the fleet stops", extra=fields)
+            return 1
+    return Supervisor(settings.owned_shards, run_one, observer=observer).run()

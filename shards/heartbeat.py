@@ -2,7 +2,8 @@
 
 The shard writes a short line from its loop every second; the supervisor reads what is there and
 keeps when it last heard something. A pid that exists proves nothing, nor would a beat from a side
-thread. The last line may be the reason for the end. Neither side ever waits for the other: a full
+thread. A beat may carry a report, which the supervisor keeps but does not read. The last line may
+be the reason for the end. Neither side ever waits for the other: a full
 pipe loses beats, and a closed one tells the shard that its supervisor is gone.
 """
 
@@ -13,7 +14,7 @@ BEAT_SECONDS = 1.0
 
 # Reason lines stay below PIPE_BUF (512 bytes where it is smallest), so they arrive whole.
 _MAX_REASON_BYTES = 500
-_BEAT = b".\n"
+_BEAT = b"."
 _REASON = b"!"
 
 
@@ -24,9 +25,12 @@ class Heartbeat:
         self._fd = fd
         os.set_blocking(fd, False)
 
-    def beat(self) -> bool:
-        """Say that the loop turns; return False when nobody holds the other end any more."""
-        return self._write(_BEAT)
+    def beat(self, report: bytes = b"") -> bool:
+        """Say that the loop turns, with a report of one line or none.
+
+        False: nobody holds the other end any more.
+        """
+        return self._write(_BEAT + report + b"\n")
 
     def tell(self, reason: str) -> None:
         """Leave the one line that the supervisor shows for this end."""
@@ -52,6 +56,7 @@ class HeartbeatMonitor:
         self.heard_at = now
         self.has_beaten = False
         self.reason: str | None = None
+        self.report: bytes | None = None  # the newest one
         self._rest = b""
 
     def read(self, now: float) -> None:
@@ -76,3 +81,4 @@ class HeartbeatMonitor:
             else:
                 self.heard_at = now
                 self.has_beaten = True
+                self.report = line.removeprefix(_BEAT) or self.report

@@ -39,6 +39,7 @@ class Listing:
         self._pool = pool
         self._rest = rest
         self._odd: frozenset[str] = frozenset()
+        self._unsaved: Selection | None = None
         self.pause_seconds = REREAD_SECONDS
 
     async def first(self) -> list[str]:
@@ -62,7 +63,7 @@ class Listing:
             await asyncio.sleep(backoff.next_delay())
 
     async def read(self) -> list[str]:
-        """Ask the exchange, save what it says, return this shard's active products."""
+        """Ask the exchange; return this shard's active products. The owner then calls `save`."""
         self.pause_seconds = RETRY_SECONDS
         listed = await self._rest.products()
         check_venue(listed, self._settings)
@@ -70,9 +71,17 @@ class Listing:
         self._tell_odd(selection)
         if self._settings.products and not selection.products:
             raise StartError(f"SPOT_PRODUCTS: not listed: {', '.join(selection.unknown)}")
-        await self._save(selection.products)
+        self._unsaved = selection
         self.pause_seconds = REREAD_SECONDS
         return self._own(selection.active_ids)
+
+    async def save(self) -> None:
+        """Write what was read last into the table, once: the owner's, never a standby's."""
+        if self._unsaved is not None:
+            selection = self._unsaved
+            await self._save(selection.products)
+            if selection is self._unsaved:
+                self._unsaved = None
 
     def _own(self, product_ids: Sequence[str]) -> list[str]:
         return products_of(self._shard_index, self._settings.shard_count, product_ids)

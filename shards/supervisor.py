@@ -16,8 +16,12 @@ import os
 import signal
 from collections.abc import Iterable
 
+import msgspec
+
 from shards.exit_codes import ExitCode
+from shards.observer import Observer
 from shards.process import ShardMain, ShardProcess
+from shards.report import FleetReport, ProcessReport
 from shards.signals import SignalQueue, signal_queue
 from spot.backoff import Backoff
 from spot.clock import monotonic
@@ -49,6 +53,8 @@ class _Shard:
         self.process: ShardProcess | None = None
         self.due_at = 0.0
         self.deaths = 0
+        self.lives = 0
+        self.died_at: float | None = None  # until its next life is heard
         self.backoff = Backoff(limits.backoff_base_seconds, limits.backoff_cap_seconds)
 
 
@@ -60,8 +66,10 @@ class Supervisor:
         shard_indices: Iterable[int],
         main: ShardMain,
         limits: SupervisorLimits | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._main = main
+        self._observer = observer
         self._limits = limits or SupervisorLimits()
         self._shards = [_Shard(index, self._limits) for index in shard_indices]
         self._is_stopping = False
@@ -75,6 +83,7 @@ class Supervisor:
                 self._start_due(now, signals)
                 signals.wait(self._limits.turn_seconds)
                 now = self._turn(now, signals)
+                self._tell(now, signals)
             self._stop(signals)
         return 0 if self.failure is None else 1
 
@@ -109,19 +118,58 @@ class Supervisor:
     def _running(self) -> list[ShardProcess]:
         return [shard.process for shard in self._shards if shard.process is not None]
 
+    def _everybody(self) -> list[ShardProcess]:
+        observing = self._observer.process if self._observer is not None else None
+        return self._running() if observing is None else [*self._running(), observing]
+
     def _start_due(self, now: float, signals: SignalQueue) -> None:
         for shard in self._shards:
             if shard.process is None and shard.due_at <= now:
-                fds = [*signals.fds, *(process.monitor.fd for process in self._running())]
+                fds = self._own_fds(signals)
+                if self._observer is not None:
+                    fds += self._observer.fds
                 shard.process = ShardProcess.start(shard.shard_index, self._main, now, close=fds)
+                shard.lives += 1
                 logger.info(
                     "shard process started",
                     extra={"shard": shard.shard_index, "pid": shard.process.pid},
                 )
 
+    def _own_fds(self, signals: SignalQueue) -> list[int]:
+        return [*signals.fds, *(process.monitor.fd for process in self._running())]
+
+    def _tell(self, now: float, signals: SignalQueue) -> None:
+        """Let the process that answers HTTP know how all shards are."""
+        if self._observer is None:
+            return
+        shards = [
+            ProcessReport(
+                shard=shard.shard_index,
+                pid=shard.process.pid if shard.process else None,
+                silent_seconds=shard.process.monitor.silent_seconds(now) if shard.process else 0.0,
+                restarts=max(0, shard.lives - 1),
+                report=_raw(shard.process.monitor.report) if shard.process else None,
+            )
+            for shard in self._shards
+        ]
+        report = FleetReport(stopping=self._is_stopping, shards=shards)
+        self._observer.tell(report, now, self._own_fds(signals))
+
     def _hear(self, now: float) -> None:
-        for process in self._running():
-            process.monitor.read(now)
+        for shard in self._shards:
+            if shard.process is None:
+                continue
+            shard.process.monitor.read(now)
+            if shard.died_at is not None and shard.process.monitor.has_beaten:
+                logger.info(
+                    "shard runs again",
+                    extra={
+                        "shard": shard.shard_index,
+                        "pid": shard.process.pid,
+                        "after_seconds": round(now - shard.died_at, 1),
+                    },
+                )
+                shard.died_at = None
 
     def _check_hung(self, now: float) -> None:
         limits = self._limits
@@ -144,6 +192,11 @@ class Supervisor:
                 return
             if pid == 0:
                 return
+            if self._observer is not None and self._observer.reap(pid, now):
+                logger.log(
+                    logging.DEBUG if self._is_stopping else logging.WARNING,
+                    "the HTTP process ended",
+                )
             for shard in self._shards:
                 if shard.process is not None and shard.process.pid == pid:
                     self._bury(shard, shard.process, os.waitstatus_to_exitcode(status), now)
@@ -152,6 +205,7 @@ class Supervisor:
         process.monitor.read(now)
         process.monitor.close()
         shard.process = None
+        shard.died_at = now if shard.died_at is None else shard.died_at
         how = _describe(code, process)
         if self._is_stopping:
             if code != ExitCode.STOPPED:
@@ -195,19 +249,25 @@ class Supervisor:
     def _stop(self, signals: SignalQueue) -> None:
         """TERM to all, wait for the grace period, KILL what is left, and reap it."""
         began_at = monotonic()
-        for process in self._running():
+        for process in self._everybody():
             process.terminate()
-        while self._running():
+        while self._everybody():
             signals.wait(0.1)
             now = monotonic()
             self._take_signals(signals)
             self._reap(now)
             if now - began_at > self._limits.grace_seconds:
-                for process in self._running():
+                for process in self._everybody():
                     if not process.is_killed:
                         logger.error("killed", extra={"shard": process.shard_index})
                         process.kill()
         logger.info("stopped", extra={"seconds": round(monotonic() - began_at, 2)})
+
+
+def _raw(report: bytes | None) -> msgspec.Raw | None:
+    # A line that was broken off must not spoil the whole message.
+    is_whole = report is not None and report.startswith(b"{") and report.endswith(b"}")
+    return msgspec.Raw(report) if report is not None and is_whole else None
 
 
 def _describe(code: int, process: ShardProcess) -> str:

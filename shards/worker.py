@@ -14,7 +14,9 @@ import logging
 import signal
 from collections.abc import Iterator
 
+import msgspec
 import uvloop
+from msgspec.structs import replace
 
 from shards.catalogue import StartError
 from shards.exit_codes import ExitCode
@@ -22,7 +24,9 @@ from shards.heartbeat import BEAT_SECONDS, Heartbeat
 from shards.shard import Shard
 from spot import logs
 from spot.backoff import Backoff
+from spot.clock import monotonic
 from spot.errors import CredentialError, FencedError, SchemaError, StoreError
+from spot.outage import Outage
 from spot.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -83,6 +87,9 @@ class WorkerProcess:
     async def _work(self) -> None:
         """Run the shard; begin again as often as the database goes away before it runs."""
         backoff = Backoff(_RETRY_BASE_SECONDS, _RETRY_CAP_SECONDS)
+        outage = Outage(
+            logger, began="the database cannot be used, trying again", ended="the database answers"
+        )
         while True:
             try:
                 with unwrapped():
@@ -90,20 +97,20 @@ class WorkerProcess:
             except (FencedError, SchemaError):
                 raise
             except StoreError as exc:
-                delay = backoff.next_delay()
-                # The first failure is news, the ones after it only with the count of attempts.
-                level = logging.WARNING if backoff.attempts % 10 == 1 else logging.DEBUG
-                fields = {"error": str(exc), "attempts": backoff.attempts}
-                logger.log(level, "the database cannot be used, trying again", extra=fields)
-                await asyncio.sleep(delay)
+                outage.begin(str(exc))
+                await asyncio.sleep(backoff.next_delay())
             else:
                 return
 
     async def _beat(self) -> None:
+        late = 0.0
         while True:
-            if not self._heartbeat.beat():
+            report = replace(self._shard.report(), loop_lag_ms=int(late * 1000))
+            if not self._heartbeat.beat(msgspec.json.encode(report)):
                 break
+            due_at = monotonic() + BEAT_SECONDS
             await asyncio.sleep(BEAT_SECONDS)
+            late = monotonic() - due_at
         logger.error("the supervisor is gone: stopping")
         self._stop()
 

@@ -33,6 +33,9 @@ class Settings:
 
     database_url: str | None = dataclasses.field(default=None, repr=False)  # DATABASE_URL
     port: int = 8080  # PORT; the gateway listens here
+    # PORT too, for the fleet: its health and metrics; unset: none, since a gateway beside it on the
+    # same machine has the default port
+    fleet_port: int | None = None
     shard_index: tuple[int, ...] | None = None  # SHARD_INDEX: `2`, `0,3`, `0-3`; unset: all
     shard_count: int = 1  # SHARD_COUNT
     api_key: str | None = None  # COINBASE_API_KEY; market data needs none
@@ -91,10 +94,12 @@ class Settings:
 
     def _read_pipeline(self, reader: Reader) -> "Settings":
         """Return these settings with what the environment says of all but the gateway."""
+        port = reader.get("PORT", whole_number(0, 65_535), None)
         return dataclasses.replace(
             self,
             database_url=reader.get("DATABASE_URL", database_url, None),
-            port=reader.get("PORT", whole_number(0, 65_535), self.port),
+            port=self.port if port is None else port,
+            fleet_port=port,
             shard_index=reader.get("SHARD_INDEX", index_list, None),
             shard_count=reader.get("SHARD_COUNT", whole_number(1, 1_000), self.shard_count),
             api_key=reader.get("COINBASE_API_KEY", str, None),

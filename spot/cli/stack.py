@@ -95,9 +95,11 @@ class Stack:
         self._migrate(environ, signals)
         environ |= self._exchange(environ, signals)
         environ["SHARD_COUNT"] = str(self._plan.shard_count)
+        # PORT is the page's: the fleet answers about itself on another.
+        environ["PORT"] = str(free_port())
         self._launch("fleet", [sys.executable, "-m", "shards"], environ)
         shards = "1 shard" if self._plan.shard_count == 1 else f"{self._plan.shard_count} shards"
-        self._terminal.part("fleet", shards)
+        self._terminal.part("fleet", f"{shards}, health on port {environ['PORT']}")
         environ["PORT"] = str(self._plan.port)
         self._launch("gateway", [sys.executable, "-m", "spot.gateway"], environ)
         self._until(lambda: get(self._plan.port, "/livez")[0] == 200, "gateway", signals)

@@ -94,6 +94,7 @@ class FeedClient:
         self.connected_at: datetime | None = None
         self.reconnects = 0  # connections after the first
         self.frames = 0
+        self.lost_reason: str | None = None  # why it last lost or missed a connection
         self._url = url
         self._sink = sink
         self._connect_delay_seconds = connect_delay_seconds
@@ -136,7 +137,7 @@ class FeedClient:
         await asyncio.sleep(self._connect_delay_seconds)
         async with aiohttp.ClientSession() as session:
             while True:
-                reason = await self._connect_and_serve(session)
+                reason = self.lost_reason = await self._connect_and_serve(session)
                 delay_seconds = self._backoff.next_delay()
                 self._log.lost(reason, delay_seconds)
                 await asyncio.sleep(delay_seconds)

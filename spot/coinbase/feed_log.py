@@ -1,7 +1,7 @@
 """What a feed client writes into the log: each trouble once, then seldom; each outage twice.
 
-An outage is one WARNING when the connection is lost and one INFO, with its length, when trades
-come again; the attempts between are DEBUG. Bad frames are counted by kind; of each kind the first
+An outage is one INFO when the connection is lost and one, with its length, when trades come again;
+the attempts between are DEBUG. The warning is the owner's of all clients: it is one outage to them. Bad frames are counted by kind; of each kind the first
 is logged with a sample of its text, then one of a thousand.
 """
 
@@ -30,8 +30,8 @@ class FeedLog:
         logger.info("feed connected", extra={"client": self._client, "url": url})
 
     def lost(self, reason: str, retry_seconds: float) -> None:
-        """Warn at the beginning of an outage; what follows is detail."""
-        level = logging.WARNING if self._lost_at is None else logging.DEBUG
+        """Tell the beginning of an outage; what follows is detail."""
+        level = logging.INFO if self._lost_at is None else logging.DEBUG
         if self._lost_at is None:
             self._lost_at = monotonic()
         fields = {"reason": reason, "retry_seconds": round(retry_seconds, 2)}

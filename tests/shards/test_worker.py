@@ -12,10 +12,40 @@ import pytest
 from spot.cli.stack import free_port
 from spot.models import Product
 from spot.simulator import SimulatedExchange
-from spot.store import get_active_products, hold_lease, open_pool, read_statuses, save_products
+from spot.store import (
+    Pool,
+    ShardStatus,
+    get_active_products,
+    hold_lease,
+    open_pool,
+    read_statuses,
+    save_products,
+)
 from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import SIMULATED, environ_of, until, until_feeding
 from tests.fixtures.processes import Program, StartProcess, is_alive
+
+
+async def end_session(pool: Pool, application: str) -> None:
+    """End the sessions of this name and see to it that the next one in the queue comes first."""
+    async with pool.connection() as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = %s AND datname = current_database()",
+            (application,),
+        )
+
+
+async def until_epoch(pool: Pool, epoch: int) -> list[ShardStatus]:
+    """Wait until the one shard writes under this epoch."""
+
+    async def is_there() -> bool:
+        (now,) = await read_statuses(pool, SIMULATED)
+        return now.epoch == epoch
+
+    await until(is_there, f"epoch {epoch}")
+    return await read_statuses(pool, SIMULATED)
+
 
 NOWHERE = "postgresql://postgres@127.0.0.1:1/postgres"
 
@@ -143,7 +173,7 @@ async def test_a_second_process_waits_for_the_lease_and_takes_over(
     assert await asyncio.to_thread(program.stop) == 0, program.log
 
 
-async def test_a_shard_that_is_fenced_begins_again_as_the_next_owner(
+async def test_a_shard_that_lost_its_lease_to_nobody_goes_on(
     exchange: SimulatedExchange, start_process: StartProcess, database_url: str
 ) -> None:
     program = start_process("-m", "shards", environ=environ_of(exchange, database_url))
@@ -154,11 +184,34 @@ async def test_a_shard_that_is_fenced_begins_again_as_the_next_owner(
 
         async def is_back() -> bool:
             (now,) = await read_statuses(pool, SIMULATED)
-            return now.epoch == first.epoch + 2 and now.pid != first.pid
+            return now.epoch == first.epoch + 2
 
-        await until(is_back, "a new owner")
+        await until(is_back, "the next epoch")
+        (now,) = await until_feeding(pool, shards=1, products=4)
+        assert now.pid == first.pid  # connections and candles in hand were kept
     assert await asyncio.to_thread(program.stop) == 0, program.log
-    assert "shard was taken over" in program.log
+    levels = [line["severity"] for line in lines_of(program)]
+    assert levels.count("WARNING") == 1
+    assert "Traceback" not in program.log
+
+
+async def test_a_shard_that_lost_its_lease_to_another_becomes_its_standby(
+    exchange: SimulatedExchange, start_process: StartProcess, database_url: str
+) -> None:
+    program = start_process("-m", "shards", environ=environ_of(exchange, database_url))
+    async with open_pool(database_url, application_name="test") as pool:
+        (first,) = await until_feeding(pool, shards=1, products=4)
+        await end_session(pool, "spot shard 0 lease")
+        async with hold_lease(database_url, SIMULATED, 0, owner="test") as lease:
+
+            async def waits() -> bool:
+                return program.log.count("another process holds the shard") == 1
+
+            await until(waits, "the shard to wait")
+        (now,) = await until_epoch(pool, lease.epoch + 1)
+        assert now.pid == first.pid
+    assert "another process had the shard" in program.log
+    assert await asyncio.to_thread(program.stop) == 0, program.log
     assert "Traceback" not in program.log
 
 
