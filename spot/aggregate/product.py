@@ -65,16 +65,22 @@ class ProductCandles:
 
         `gaps` are the product's that are open or reach into that time, and its beginning.
         """
-        newest = max(candles, key=_newest_trade, default=None)
-        if newest is not None and newest.last_trade_id is not None:
+        if not candles:
+            return
+        newest = max(candles, key=_newest)
+        # The time of its last trade; a revision is stamped later, so there only the start is sure.
+        until = unix_microseconds(newest.updated_at)
+        if newest.revision or until > newest.end * MICRO:
+            until = newest.start * MICRO
+        # Before anything is made: what the store was not asked for must count as forgotten.
+        self._slots.hold_since(min(now, newest.start))
+        if newest.last_trade_id is not None:
             since = kept_from(Granularity.ONE_DAY, now) * MICRO
             for gap in gaps:
                 # Before its beginning nothing is known of a market, whatever was mended since.
                 if gap.first_id == 1 and gap.how is not None and gap.after_at is not None:
                     since = max(since, unix_microseconds(gap.after_at))
-            until = min(unix_microseconds(newest.updated_at), newest.end * MICRO)
             self.evidence.resume(newest.last_trade_id, until, gaps, since)
-            self._slots.hold_since(min(now, until // MICRO))
         for candle in candles:
             self._recall(candle)
 
@@ -220,11 +226,12 @@ class ProductCandles:
     def _recall(self, candle: Candle) -> None:
         slot = self._slots.make(candle.granularity, candle.start)
         slot.told, slot.complete = candle, candle.complete
-        if candle.complete and candle.coverage is Coverage.FULL:
+        if candle.granularity is not MINUTE:
+            return
+        first_id = self.evidence.ledger.first_known(candle.start * MICRO)
+        slot.builder = MinuteBuilder.resume(candle, first_id)
+        if slot.builder is None and candle.complete:
             slot.given = candle
-        elif candle.granularity is MINUTE:
-            first_id = self.evidence.ledger.first_known(candle.start * MICRO)
-            slot.builder = MinuteBuilder.resume(candle, first_id)
 
     def _fold_trade(self, trade: Trade, at: int) -> None:
         slot = self._slots.touch(MINUTE, at // MINUTE_MICROSECONDS * 60)
@@ -279,8 +286,8 @@ class ProductCandles:
         return fold(children, granularity, start, is_proven=is_proven) if children else None
 
 
-def _newest_trade(candle: Candle) -> tuple[int, bool]:
-    return candle.last_trade_id or 0, candle.granularity is MINUTE
+def _newest(candle: Candle) -> tuple[int, int, bool]:
+    return candle.last_trade_id or 0, candle.start, candle.granularity is MINUTE
 
 
 def _trade_id(trade: Trade) -> int:

@@ -43,14 +43,15 @@ class Slots:
         return sum(len(slots) for slots in self.of.values())
 
     def make(self, granularity: Granularity, start: int) -> Slot:
-        """Return the slot of an interval, made with those of all its parents."""
+        """Return the slot of an interval, made with those of all parents that can be folded."""
         slots = self.of[granularity]
         slot = slots.get(start)
         if slot is None:
             slot = slots[start] = Slot()
             self.due = min(self.due, (start + granularity.seconds) * MICRO)
             for parent in PARENTS[granularity]:
-                self.make(parent, parent.floor(start))
+                if self._is_foldable(parent, parent.floor(start)):
+                    self.make(parent, parent.floor(start))
         return slot
 
     def touch(self, granularity: Granularity, start: int) -> Slot:
@@ -70,10 +71,16 @@ class Slots:
     def mark_parents(self, granularity: Granularity, start: int) -> None:
         """Mark what folds from an interval."""
         for parent in PARENTS[granularity]:
-            self.marked[parent].add(parent.floor(start))
+            if parent.floor(start) in self.of[parent]:
+                self.marked[parent].add(parent.floor(start))
 
     def children(self, granularity: Granularity, start: int) -> list[Candle]:
-        """Return what was last told of the children of an interval, in order."""
+        """Return what was last told of the children of an interval, in order.
+
+        None at all where some may be forgotten: half a fold would look like a whole one.
+        """
+        if not self._is_foldable(granularity, start):
+            return []
         slots = self.of[CHILD[granularity]]
         return [
             slot.told
@@ -91,6 +98,10 @@ class Slots:
             for child in starts_inside(granularity, start)
             if (slot := slots.get(child)) is not None
         )
+
+    def _is_foldable(self, granularity: Granularity, start: int) -> bool:
+        """Whether every child of an interval that ever was told is still held."""
+        return start >= self.forgotten_before[CHILD[granularity]]
 
     def is_forgotten(self, granularity: Granularity, start: int) -> bool:
         """Whether an interval is so old that its siblings may be gone."""

@@ -192,25 +192,22 @@ def _full_means_full(reader: Reader, known: list[Trade], tape: list[Trade]) -> N
             assert numbers(candle) == truth[key]
 
 
-@settings(max_examples=100, deadline=None)
-@given(tapes(longest_pause=20), st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([20, 600, 9_000]).flatmap(lambda pause: tapes(longest_pause=pause)),
+    st.randoms(use_true_random=False),
+)
 def test_a_restart_at_any_moment_changes_nothing(tape: list[Trade], rng: random.Random) -> None:
-    stored: dict[tuple[Granularity, int], Candle] = {}
-    aggregator = Aggregator([PRODUCT])
-    reader = Reader(aggregator)
+    reader = Reader(Aggregator([PRODUCT]))
     for position, trade in enumerate(tape):
-        deliver(aggregator, [trade])
+        deliver(reader.aggregator, [trade])
         reader.read()
         if rng.random() < 0.15:
-            stored |= reader.candles
-            aggregator = Aggregator([PRODUCT])
-            reader = Reader(aggregator)
-            aggregator.restore(stored.values(), trade.traded_at)
+            aggregator = reader.restart(trade.traded_at, reader.aggregator.gaps())
             overlap = tape[max(0, position - rng.randrange(10)) : position + 1]
             deliver(aggregator, overlap, is_snapshot=True)
             reader.read()
-    stored |= reader.candles
-    assert {key: numbers(candle) for key, candle in stored.items()} == fold_of(tape)
+    assert {key: numbers(candle) for key, candle in reader.candles.items()} == fold_of(tape)
 
 
 @settings(max_examples=50, deadline=None)
