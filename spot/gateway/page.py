@@ -1,34 +1,22 @@
 """The page at `/` and its files.
 
-The server fills the page with the newest candles it knows, so that the first paint shows prices;
-from then on Datastar's client patches the same elements. What is chosen stands in the address
-(`?product=BTC-USD&granularity=1m`), so a page can be kept, sent and opened again.
+The page itself is the same for everybody: its scripts read what it shows from the API and the stream,
+and what is chosen stands in the address (`?product=BTC-USD&granularity=1m`). Written into it are
+only what the scripts cannot know in time: whether prices are simulated, and which of the third-party
+scripts are installed.
 """
 
 import re
 import string
-from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
-from urllib.parse import urlencode
 
 from aiohttp import web
 
-from spot.errors import ModelError
-from spot.gateway import assets, query
-from spot.gateway.elements import candle_element, element_id, escape
-from spot.gateway.gateway import GATEWAY, Gateway
-from spot.models import Granularity
+from spot.gateway import assets
+from spot.gateway.elements import escape
+from spot.gateway.gateway import GATEWAY
 
 WEB = Path(__file__).parent / "web"
-DEFAULT_PRODUCTS = 8  # two rows on a wide screen
-MAX_PRODUCTS = 60  # cards that a browser draws without effort
-# `always`, without limit: a page on a wall must come back after any outage. A request belongs to
-# its element, so that replacing the element ends it.
-STREAM_OPTIONS = (
-    "{retry: 'always', retryMaxCount: Infinity, retryMaxWait: 15000,"
-    " requestCancellation: 'cleanup'}"
-)
 SIMULATED = (
     '<p class="banner" id="simulated"><strong>Simulated</strong>These prices are invented by'
     " a simulated exchange. They are not those of any real market.</p>"
@@ -38,7 +26,6 @@ NO_CLIENT = (
     " installed, so nothing here will move. Run <code>python -m spot.gateway.assets</code> (or"
     " <code>make setup</code>) on the server and reload.</p>"
 )
-CURRENT = ' aria-current="true"'
 # One folder deep at most, no leading dot: nothing outside can be named.
 FILE_NAME = re.compile(r"(vendor/)?[A-Za-z0-9][A-Za-z0-9.-]*")
 TYPES = {
@@ -50,24 +37,18 @@ TYPES = {
 
 
 async def get_page(request: web.Request) -> web.Response:
-    """Return the page for the products and the granularity in its address."""
-    gateway = request.app[GATEWAY]
-    granularity = _granularity(request.query.get("granularity", ""))
-    asked = [name.upper() for name in query.values(request.query, "product")]
-    known = {product.product_id: product for product in gateway.catalog.products}
-    chosen = [name for name in asked if name in known][:MAX_PRODUCTS]
-    if not chosen:
-        chosen = busiest(gateway, DEFAULT_PRODUCTS)
-    unknown = [name for name in asked if name not in known]
+    """Return the page."""
+    settings = request.app[GATEWAY].settings
+    is_simulated = settings.is_simulated
+    has_client = (assets.VENDOR / assets.DATASTAR.name).is_file()
     template = string.Template((WEB / "page.html").read_text())
     text = template.substitute(
-        _controls(gateway, chosen, granularity),
-        title="Spot, simulated" if gateway.settings.is_simulated else "Spot",
-        refresh="" if chosen else '<meta http-equiv="refresh" content="2">\n',
-        banners=_banners(gateway, unknown),
-        cards=_cards(gateway, chosen, granularity),
-        stream=_stream(chosen, granularity) if chosen else "",
-        json_stream=escape(f"{_stream_url(chosen, granularity)}&format=json"),
+        title="Spot (simulated)" if is_simulated else "Spot",
+        exchange=escape(settings.exchange),
+        simulated="true" if is_simulated else "false",
+        banners=(SIMULATED if is_simulated else "") + ("" if has_client else NO_CLIENT),
+        preloads=_preloads(),
+        scripts=_scripts(has_client=has_client),
     )
     return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
 
@@ -84,81 +65,18 @@ async def get_file(request: web.Request) -> web.StreamResponse:
     )
 
 
-def busiest(gateway: Gateway, count: int) -> list[str]:
-    """Return the products with the highest turnover today; any where none has traded."""
-
-    def turnover(product_id: str) -> Decimal:
-        candle = gateway.hub.memory.newest((product_id, Granularity.ONE_DAY))
-        return candle.volume * candle.close if candle is not None else Decimal(0)
-
-    names = [product.product_id for product in gateway.catalog.products if product.is_active]
-    return sorted(names, key=lambda name: (-turnover(name), name))[:count]
+def _preloads() -> str:
+    """Name every module at once: found import by import they would come one round trip deeper each."""
+    names = sorted(path.name for path in WEB.glob("*.js"))
+    return "\n".join(f'<link rel="modulepreload" href="/web/{name}">' for name in names)
 
 
-def _granularity(text: str) -> Granularity:
-    try:
-        return Granularity.parse(text)
-    except ModelError:
-        return Granularity.ONE_MINUTE
-
-
-def _address(products: Sequence[str], granularity: str) -> str:
-    return urlencode([*(("product", name) for name in products), ("granularity", granularity)])
-
-
-def _stream_url(products: Sequence[str], granularity: Granularity) -> str:
-    return f"/api/v1/stream?{_address(products, granularity.value)}"
-
-
-def _stream(products: Sequence[str], granularity: Granularity) -> str:
-    url = escape(_stream_url(products, granularity))
-    return f'<div id="stream" data-init="@get(\'{url}\', {STREAM_OPTIONS})"></div>'
-
-
-def _banners(gateway: Gateway, unknown: Sequence[str]) -> str:
-    banners = [SIMULATED] if gateway.settings.is_simulated else []
-    if not assets.DATASTAR.is_file():
-        banners.append(NO_CLIENT)
-    if unknown:
-        names = escape(", ".join(name[:40] for name in unknown[:5]))
-        banners.append(f'<p class="banner"><strong>Unknown</strong>No product here: {names}</p>')
-    return "\n".join(banners)
-
-
-def _cards(gateway: Gateway, products: Sequence[str], granularity: Granularity) -> str:
-    if not products:
-        return (
-            '<p class="empty">Waiting for the first products. This page looks again by itself.</p>'
-        )
-    return "\n".join(_card(gateway, product_id, granularity) for product_id in products)
-
-
-def _card(gateway: Gateway, product_id: str, granularity: Granularity) -> str:
-    candle = gateway.hub.memory.newest((product_id, granularity))
-    if candle is not None:
-        return candle_element(candle)
-    # A place for the first candle: the client patches only elements that are there.
-    return (
-        f'<spot-candle id="{escape(element_id(product_id, granularity))}"'
-        f' product="{escape(product_id)}" granularity="{granularity.value}"></spot-candle>'
-    )
-
-
-def _controls(gateway: Gateway, chosen: Sequence[str], granularity: Granularity) -> dict[str, str]:
-    links = (
-        f'<a href="/?{escape(_address(chosen, other.short))}"'
-        f"{CURRENT if other is granularity else ''}>{other.short}</a>"
-        for other in Granularity
-    )
-    active = (product.product_id for product in gateway.catalog.products if product.is_active)
-    choices = (
-        f'<li><label><input type="checkbox" name="product" value="{escape(name)}"'
-        f"{' checked' if name in chosen else ''}>{escape(name)}</label></li>"
-        for name in active
-    )
-    return {
-        "granularities": "".join(links),
-        "choices": "".join(choices),
-        "chosen_count": str(len(chosen)),
-        "short": granularity.short,
-    }
+def _scripts(*, has_client: bool) -> str:
+    """Return the script elements, in the order in which they must run."""
+    scripts = ['<script type="module" src="/web/main.js"></script>']
+    if (assets.VENDOR / assets.CHARTS.name).is_file():
+        scripts.insert(0, f'<script defer src="/web/vendor/{assets.CHARTS.name}"></script>')
+    if has_client:
+        # Last, because it opens streams at once: the others must be listening by then.
+        scripts.append(f'<script type="module" src="/web/vendor/{assets.DATASTAR.name}"></script>')
+    return "\n".join(scripts)

@@ -1,160 +1,147 @@
-"""The page in a real browser, with Datastar's own client: what it shows is what the tables hold."""
+"""The page in a real browser: what it shows is what the tables hold, and it says so when not."""
 
-import contextlib
-import os
-import shutil
-from collections.abc import AsyncIterator
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
 
 from spot.clock import utc_now
-from spot.gateway import assets
-from spot.models import Candle, Granularity
-from spot.store import Pool, candles, save_status
-from tests.fixtures.gateway import Publisher, make_status, running_gateway
+from spot.models import Candle, Coverage, Granularity
+from spot.store import Pool, candles, save_products, save_status
+from tests.fixtures.browser import (
+    needs_browser,
+    open_page,
+    until_bars,
+    until_ready,
+    until_state,
+    until_text,
+)
+from tests.fixtures.gateway import Publisher, make_product, make_status, running_gateway
+from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, make_candle
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-# No sandbox, since the tests may run as root in a container; the page is our own.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-WAIT_MS = 15_000
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-    pytest.mark.skipif(not assets.has_datastar(), reason="the page's script is not fetched here"),
-]
+pytestmark = needs_browser
 
 
-@contextlib.asynccontextmanager
-async def open_page() -> AsyncIterator[Page]:
-    """Open an empty page; the test fails if a script of it does."""
-    problems: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = await browser.new_page(timezone_id="UTC", locale="en-GB")
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda m: problems.append(m.text) if "Security" in m.text else None)
-        try:
-            yield page
-        finally:
-            await browser.close()
-    assert problems == []
+def now(**fields: Any) -> Candle:
+    """Return a candle that was updated just now, so that the page takes it for fresh."""
+    return make_candle(**{"updated_at": utc_now(), **fields})
 
 
-async def until_shown(page: Page, candle: Candle) -> None:
-    """Wait until both the element and what is drawn of it are this candle's."""
-    wanted = {
-        "start": str(candle.start),
-        "close": str(candle.close),
-        "volume": str(candle.volume),
-        "trades": str(candle.trades),
-        "complete": str(candle.complete).lower(),
-    }
-    await page.wait_for_function(
-        """([id, wanted, price]) => {
-            const element = document.getElementById(id);
-            const drawn = element?.shadowRoot?.getElementById("price")?.textContent;
-            return drawn === price
-                && Object.entries(wanted).every(([name, value]) => element.getAttribute(name) === value);
-        }""",
-        arg=[f"{candle.product_id}-{candle.granularity.value}", wanted, f"{candle.close:,}"],
-        timeout=WAIT_MS,
-    )
-
-
-async def until_pointed(page: Page, start: int, *, volume: str) -> None:
-    """Point at the bar of `start` and wait until the card tells its volume."""
-    await page.wait_for_function(
-        """([start, volume]) => {
-            const root = document.querySelector("spot-candle").shadowRoot;
-            const chart = root.getElementById("chart");
-            if (!chart.barAt) return false;
-            const box = chart.getBoundingClientRect();
-            const x = [...Array(Math.ceil(box.width)).keys()].find((x) => chart.barAt(x) === start);
-            if (x === undefined) return false;
-            const at = { clientX: box.left + x + 1, clientY: box.top + 5 };
-            chart.dispatchEvent(new PointerEvent("pointermove", at));
-            return root.getElementById("volume").textContent === volume;
-        }""",
-        arg=[start, volume],
-        timeout=WAIT_MS,
-    )
-
-
-async def until_state(page: Page, state: str) -> None:
-    await page.wait_for_selector(f'html[data-state="{state}"]', state="attached", timeout=WAIT_MS)
-
-
-async def test_page_shows_the_candle_of_the_database(
+async def test_page_shows_what_the_database_holds(
     database_url: str, publish: Publisher, pool: Pool
 ) -> None:
-    await publish(make_candle(at=1))
+    await publish(now())
     async with running_gateway(database_url) as (_, url), open_page() as page:
-        await page.goto(f"{url}/?product=BTC-USD&product=ETH-USD")
-        await until_shown(page, make_candle(at=1))
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+        await until_ready(page, "BTC-USD")
         await until_state(page, "live")
-        # What happens next arrives by the stream alone, into a card that was empty and one that was not.
-        first = make_candle(product_id="ETH-USD", at=2)
-        last = make_candle(at=30, close=Decimal("97250.07"), trades=200, volume=Decimal("9.5"))
-        await publish(first, last)
-        await until_shown(page, first)
-        await until_shown(page, last)
+        # What happens next arrives by the stream alone: the open candle, and the one after it.
+        await publish(now(close=Decimal("97250.07"), trades=200, volume=Decimal("9.5")))
+        await publish(now(start=START + 60, close=Decimal("97210.5"), trades=7))
         stored = await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE)
-        assert stored[-1] == last
+        assert len(stored) == 2
+        await until_bars(page, stored)
+        await until_text(page, "#last", "97,210.50")
+        await until_text(page, '.row[data-product="BTC-USD"] .price', "97,210.50")
 
 
-async def test_page_keeps_each_interval_and_ends_at_the_newest(
-    database_url: str, publish: Publisher
+async def test_corrections_and_doubts_are_drawn(
+    database_url: str, publish: Publisher, pool: Pool
 ) -> None:
-    await publish(make_candle(at=1))
+    await publish(now(complete=True), now(start=START + 60))
     async with running_gateway(database_url) as (_, url), open_page() as page:
-        await page.goto(f"{url}/?product=BTC-USD")
-        await until_state(page, "live")
-        newest = make_candle(start=START + 60, at=3, trades=7, close=Decimal("97210.00"))
-        await publish(newest)
-        await until_shown(page, newest)
-        # The completion of the interval before comes late and may not take the page back.
-        await publish(make_candle(at=59, complete=True, volume=Decimal("77.5")))
-        await until_pointed(page, START, volume="77.5")
-        await until_shown(page, newest)
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+        await until_ready(page, "BTC-USD")
+        await publish(
+            now(complete=True, revision=1, volume=Decimal("77.5"), close=Decimal("97240"))
+        )
+        await publish(now(start=START + 120, coverage=Coverage.PARTIAL))
+        await until_bars(page, await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE))
+        await page.wait_for_selector(".legend .partial:not([hidden])")
+        strip = await page.evaluate(
+            "() => document.querySelector('spot-chart').drawn.strip.data().map((bar) => bar.time)"
+        )
+        assert strip == [START + 120]
+        # The legend follows the crosshair to the corrected candle, by keyboard as by pointer.
+        await page.focus(".plot")
+        await page.keyboard.press("ArrowLeft")
+        await page.keyboard.press("ArrowLeft")
+        await page.keyboard.press("ArrowLeft")
+        await until_text(page, '[data-field="volume"]', "77.5 BTC")
+        await until_text(page, '[data-field="revised"]', "revision 1")
+        await until_text(page, '[data-field="phase"]', "closed")
 
 
-async def test_page_survives_a_gateway_restart(database_url: str, publish: Publisher) -> None:
-    await publish(make_candle(at=1))
+async def test_page_survives_a_gateway_restart_without_a_hole(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    await publish(now())
     async with open_page() as page:
         async with running_gateway(database_url) as (_, url):
             port = int(url.rpartition(":")[2])
-            await page.goto(f"{url}/?product=BTC-USD")
+            await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+            await until_ready(page, "BTC-USD")
             await until_state(page, "live")
-        missed = make_candle(at=30, trades=300, close=Decimal("97222.22"))
-        await publish(missed)
+            await page.evaluate("() => { window.isSamePage = true; }")
+        await until_state(page, "silent")
+        missed = [now(start=START + 60 * n, complete=n < 5) for n in range(6)]
+        await publish(*missed)
         async with running_gateway(database_url, port=port):
-            await until_shown(page, missed)
             await until_state(page, "live")
-            after = make_candle(at=40, trades=301, close=Decimal("97233.33"))
-            await publish(after)
-            await until_shown(page, after)
+            await until_bars(page, await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE))
+            await publish(now(start=START + 360, close=Decimal("97233.33")))
+            await until_text(page, "#last", "97,233.33")
+            assert await page.evaluate("() => window.isSamePage")
+
+
+async def test_older_candles_come_with_the_scroll(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    count = 1_300
+    await publish(
+        *(now(start=START - 60 * n, complete=n > 0, volume=Decimal(n)) for n in range(count))
+    )
+    async with running_gateway(database_url) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+        await until_ready(page, "BTC-USD")
+        plot = await page.locator(".plot").bounding_box()
+        assert plot is not None
+        await page.mouse.move(plot["x"] + plot["width"] / 2, plot["y"] + 200)
+
+        async def scroll() -> int:
+            await page.mouse.wheel(-2_000, 0)
+            found: int = await page.evaluate(
+                "() => document.querySelector('spot-chart').data.bars.size"
+            )
+            return found
+
+        async with asyncio.timeout(20):
+            while await scroll() < count:
+                pass
+        stored = await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE, limit=5_000)
+        await until_bars(page, stored)
+        await page.click(".go-now")
+        await page.wait_for_selector(".go-now", state="hidden")
 
 
 async def test_pause_stops_the_page_and_resuming_brings_the_present(
     database_url: str, publish: Publisher
 ) -> None:
-    await publish(make_candle(at=1))
+    await publish(now())
     async with running_gateway(database_url) as (gateway, url), open_page() as page:
-        await page.goto(f"{url}/?product=BTC-USD")
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_state(page, "live")
         await page.click("#pause")
         await until_state(page, "paused")
-        await page.wait_for_function("() => document.getElementById('stream') === null")
-        later = make_candle(at=30, trades=300, close=Decimal("97222.22"))
-        await publish(later)
+        await page.wait_for_selector("[data-init]", state="detached")
+        await publish(now(trades=300, close=Decimal("97222.22")))
         await page.click("#pause")
-        await until_shown(page, later)
+        await until_text(page, "#last", "97,222.22")
         await until_state(page, "live")
-        assert gateway.hub.streams == 1
+        assert gateway.hub.streams == 2  # the overview and the chart
 
 
 async def test_page_says_that_prices_are_not_live(
@@ -167,6 +154,81 @@ async def test_page_says_that_prices_are_not_live(
         behind = utc_now() - timedelta(minutes=5)
         await save_status(pool, EXCHANGE, make_status(exchange_at=behind))
         await until_state(page, "stale")
-        assert await page.text_content("#connection") == "Not live"
+        await until_text(page, "#banner-word", "Not live")
         await save_status(pool, EXCHANGE, make_status())
         await until_state(page, "live")
+        await page.wait_for_selector("#banner", state="hidden")
+
+
+async def test_unknown_market_is_told_with_its_neighbours(
+    database_url: str, publish: Publisher
+) -> None:
+    await publish(now())
+    async with running_gateway(database_url) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?product=BTX-USD")
+        await until_text(page, "#unknown-name", "BTX-USD")
+        await page.click('#unknown-near a:has-text("BTC-USD")')
+        await until_ready(page, "BTC-USD")
+
+
+async def test_market_without_a_candle_waits_for_its_first(
+    database_url: str, publish: Publisher
+) -> None:
+    async with running_gateway(database_url) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?product=SOL-USD&granularity=1m")
+        await page.wait_for_selector('spot-chart .note[data-state="empty"]:visible')
+        await publish(now(product_id="SOL-USD"))
+        await until_ready(page, "SOL-USD")
+
+
+async def test_page_says_that_the_database_is_down(
+    publish: Publisher, proxy: PostgresProxy
+) -> None:
+    await publish(now())
+    async with running_gateway(proxy.url) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+        await until_state(page, "live")
+        proxy.cut()
+        await until_state(page, "database")
+        await until_text(page, "#banner-word", "Database down")
+        # The last known prices stay, marked; history that is not there yet says why.
+        await until_text(page, "#last", "97,199.63")
+        await page.click('#granularities a:has-text("1h")')
+        await page.wait_for_selector('spot-chart .note[data-state="database"]:visible')
+        proxy.restore()
+        await until_state(page, "live")
+        await page.wait_for_selector('spot-chart[data-state="empty"]')
+
+
+async def test_without_the_chart_library_the_list_still_lives(
+    database_url: str, publish: Publisher
+) -> None:
+    await publish(now())
+    async with running_gateway(database_url) as (_, url), open_page() as page:
+        await page.route("**/lightweight-charts.js", lambda route: route.abort())
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+        await until_state(page, "live")
+        note = await page.text_content("spot-chart .note:visible")
+        assert note is not None
+        assert "make setup" in note
+        await publish(now(close=Decimal("97201.01")))
+        await until_text(page, "#last", "97,201.01")
+
+
+@pytest.mark.parametrize("increment", ["0.01", "0.00000001", "1"])
+async def test_prices_have_the_precision_of_their_market(
+    database_url: str, publish: Publisher, pool: Pool, increment: str
+) -> None:
+    product = make_product("BTC-USD", price_increment=Decimal(increment))
+    await save_products(pool, EXCHANGE, [product])
+    await publish(now(open=Decimal(3), high=Decimal(3), low=Decimal(3), close=Decimal(3)))
+    shown = {"0.01": "3.00", "0.00000001": "3.00000000", "1": "3"}[increment]
+    async with running_gateway(database_url) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
+        await until_ready(page, "BTC-USD")
+        await until_text(page, "#last", shown)
+        await until_text(page, '[data-field="close"]', shown)
+        formatted = await page.evaluate(
+            "() => document.querySelector('spot-chart').drawn.candles.priceFormatter().format(3)"
+        )
+        assert formatted == shown

@@ -1,4 +1,4 @@
-"""The fetched script: only the known one, and nothing done where it is there."""
+"""The fetched scripts: only the known ones, and nothing done where they are there."""
 
 import zipfile
 from pathlib import Path
@@ -8,27 +8,39 @@ import pytest
 from spot.errors import LocalError
 from spot.gateway import assets
 
+BOTH = pytest.mark.parametrize("asset", assets.ASSETS, ids=lambda asset: asset.name)
 
-def test_wheel_with_another_script_is_refused(tmp_path: Path) -> None:
+
+@BOTH
+def test_wheel_with_another_script_is_refused(asset: assets.Asset, tmp_path: Path) -> None:
     wheel = tmp_path / "other.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr(assets.MEMBER, "alert(1)")
+        archive.writestr(asset.member, "alert(1)")
     with pytest.raises(LocalError, match="does not hold"):
-        assets.read_script(wheel)
+        assets.read_script(asset, wheel)
     wheel.write_bytes(b"not a wheel")
     with pytest.raises(LocalError, match="does not hold"):
-        assets.read_script(wheel)
+        assets.read_script(asset, wheel)
 
 
-def test_damaged_script_does_not_count(tmp_path: Path) -> None:
-    path = tmp_path / "datastar.js"
-    assert not assets.has_datastar(path)
-    path.write_text("alert(1)")
-    assert not assets.has_datastar(path)
+@BOTH
+def test_damaged_script_does_not_count(asset: assets.Asset, tmp_path: Path) -> None:
+    assert not asset.is_in(tmp_path)
+    (tmp_path / asset.name).write_text("alert(1)")
+    assert not asset.is_in(tmp_path)
+    assert not assets.is_complete(tmp_path)
 
 
-@pytest.mark.skipif(not assets.has_datastar(), reason="the page's script is not fetched here")
-def test_nothing_is_fetched_where_it_is_there(tmp_path: Path) -> None:
-    (tmp_path / assets.DATASTAR.name).write_bytes(assets.DATASTAR.read_bytes())
-    assert assets.fetch(tmp_path) is False
-    assert sorted(path.name for path in tmp_path.iterdir()) == [assets.DATASTAR.name]
+@BOTH
+def test_nothing_is_fetched_where_it_is_there(asset: assets.Asset, tmp_path: Path) -> None:
+    if not asset.is_in(assets.VENDOR):
+        pytest.skip("the page's scripts are not fetched here")
+    (tmp_path / asset.name).write_bytes((assets.VENDOR / asset.name).read_bytes())
+    assert assets.fetch(asset, tmp_path) is False
+    assert sorted(path.name for path in tmp_path.iterdir()) == [asset.name]
+
+
+@BOTH
+def test_every_script_comes_with_its_licence(asset: assets.Asset) -> None:
+    assert "Copyright (c)" in asset.notice
+    assert asset.licence_name == f"{asset.name.removesuffix('.js')}.LICENSE.txt"
