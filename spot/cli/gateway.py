@@ -12,9 +12,18 @@ from spot.settings import Settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; everything else comes from the environment."""
     parser.add_argument("--port", type=int, help="port to listen on (default: PORT, else 8080)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="processes that share the port, a core each (default: SPOT_GATEWAY_WORKERS, else 1)",
+    )
     parser.epilog = (
-        "Settings: DATABASE_URL, PORT, SPOT_TICK_MS, SPOT_CORS_ORIGINS, SPOT_MAX_STREAMS,"
-        " SPOT_SIMULATED, SPOT_LOG_LEVEL."
+        "Settings: DATABASE_URL, PORT, SPOT_GATEWAY_WORKERS, SPOT_TICK_MS, SPOT_CORS_ORIGINS,"
+        " SPOT_MAX_STREAMS, SPOT_MAX_STREAMS_PER_ADDRESS, SPOT_CONNECTS_PER_SECOND,"
+        " SPOT_TRUSTED_PROXIES, SPOT_AUTH_JWKS, SPOT_AUTH_SECRET, SPOT_AUTH_AUDIENCE,"
+        " SPOT_AUTH_ISSUER, SPOT_SIMULATED, SPOT_LOG_LEVEL."
     )
 
 
@@ -23,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.load(os.environ)
     if args.port is not None:
         settings = dataclasses.replace(settings, port=args.port)
+    if args.workers is not None:
+        settings = dataclasses.replace(settings, gateway_workers=args.workers)
     logs.set_up(settings.log_level, program="gateway")
-    run_gateway(settings)
-    return 0
+    return run_gateway(settings)

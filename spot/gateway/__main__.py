@@ -14,7 +14,7 @@ def main() -> int:
     try:
         settings = Settings.load(os.environ)
         logs.set_up(settings.log_level, program="gateway")
-        run_gateway(settings)
+        return run_gateway(settings)
     except SettingsError as exc:
         for problem in exc.problems:
             sys.stderr.write(f"spot gateway: {problem}\n")
@@ -22,7 +22,6 @@ def main() -> int:
     except SpotError as exc:
         sys.stderr.write(f"spot gateway: {exc}\n")
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from spot.gateway import api, page
+from spot.gateway import api, metrics, openapi, page
 from spot.gateway.gateway import GATEWAY, Gateway
 from spot.gateway.limits import ClientAddresses
 from spot.gateway.middleware import (
@@ -39,4 +39,6 @@ def make_app(gateway: Gateway) -> web.Application:
     app.router.add_get("/health", api.get_health)
     app.router.add_get("/livez", api.get_livez)
     app.router.add_get("/readyz", api.get_readyz)
+    app.router.add_get("/metrics", metrics.get_metrics)
+    app.router.add_get("/openapi.json", openapi.get_document)
     return app

@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import logging
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
@@ -29,6 +30,9 @@ from spot.store.listener import CandleListener
 from spot.store.market import DaySummary, day_summaries
 from spot.store.pool import Pool
 from spot.store.status import ShardStatus, read_statuses
+
+if TYPE_CHECKING:
+    from spot.gateway.siblings import Siblings
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +94,7 @@ class Gateway:
         self.tail = Tail(
             pool, listener, settings.exchange, self.hub, reread_seconds=pace.reread_seconds
         )
+        self.siblings: Siblings | None = None  # the other workers, where there are some
         self.is_draining = False
         self._listener = listener
         self._statuses: list[ShardStatus] = []
@@ -100,6 +105,11 @@ class Gateway:
     def is_ready(self) -> bool:
         """Whether the newest state is known and followed."""
         return self.tail.is_loaded and self._listener.is_connected
+
+    @property
+    def listens(self) -> int:
+        """How often the listener has connected."""
+        return self._listener.connects
 
     async def run(self) -> None:
         """Keep everything going until cancelled."""
@@ -118,7 +128,7 @@ class Gateway:
         """Return how everything is."""
         now = utc_now()
         shards = self._shards(now)
-        exchange_at = self._exchange_at()
+        exchange_at = self.exchange_at()
         return health.Health(
             status=health.overall(shards, is_connected=self._is_connected()),
             exchange=self.settings.exchange,
@@ -138,7 +148,7 @@ class Gateway:
     def heartbeat(self, stream_format: StreamFormat) -> bytes:
         """Return the event that tells a stream how fresh all of it is."""
         now = utc_now()
-        exchange_at = self._exchange_at()
+        exchange_at = self.exchange_at()
         lag = health.seconds_since(exchange_at, now)
         shards = self._shards(now)
         pulse = health.Pulse(
@@ -160,7 +170,8 @@ class Gateway:
     def _is_connected(self) -> bool:
         return self._is_database_connected and self.is_ready
 
-    def _exchange_at(self) -> datetime | None:
+    def exchange_at(self) -> datetime | None:
+        """Return the newest exchange time known."""
         _, rows = health.current_shards(self._statuses)
         return health.newest(self.tail.newest_at, *(row.exchange_at for row in rows))
 

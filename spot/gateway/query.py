@@ -29,6 +29,7 @@ _GRANULARITY = {
     "type": "string",
     "enum": [*(g.value for g in Granularity), *(g.short for g in Granularity)],
 }
+_GRANULARITY_OR_ALL = {"type": "string", "enum": [*_GRANULARITY["enum"], "*"]}
 _INSTANT = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": MAX_UNIX_SECONDS},
@@ -63,11 +64,10 @@ class StreamQuery(msgspec.Struct, kw_only=True):
         ),
     ]
     granularity: Annotated[
-        tuple[Granularity, ...],
+        tuple[Annotated[Granularity, msgspec.Meta(extra_json_schema=_GRANULARITY_OR_ALL)], ...],
         msgspec.Meta(
             min_length=1,
             description="Widths, repeated or separated by commas, long or short; `*` for all.",
-            extra_json_schema={"items": {"type": "string", "enum": [*_GRANULARITY["enum"], "*"]}},
         ),
     ] = (Granularity.ONE_MINUTE,)
     format: Annotated[StreamFormat, msgspec.Meta(description="How events are written.")] = (
