@@ -182,7 +182,7 @@ async def test_market_without_a_candle_waits_for_its_first(
 
 
 async def test_page_says_that_the_database_is_down(
-    publish: Publisher, proxy: PostgresProxy
+    publish: Publisher, pool: Pool, proxy: PostgresProxy
 ) -> None:
     await publish(now())
     async with running_gateway(proxy.url) as (_, url), open_page() as page:
@@ -196,6 +196,7 @@ async def test_page_says_that_the_database_is_down(
         await page.click('#granularities a:has-text("1h")')
         await page.wait_for_selector('spot-chart .note[data-state="database"]:visible')
         proxy.restore()
+        await save_status(pool, EXCHANGE, make_status())
         await until_state(page, "live")
         await page.wait_for_selector('spot-chart[data-state="empty"]')
 

@@ -2,7 +2,7 @@
 
 import { compact, price } from "./format.js";
 import { chosenZone, moment } from "./zone.js";
-import { mark } from "./chart-zone.js";
+import { RIGHT_OFFSET, mark } from "./chart-zone.js";
 
 /** @typedef {import("./types.js").Candle} Candle */
 /** @typedef {Record<"up" | "down" | "text" | "muted" | "line" | "surface" | "notice", string>} Colours */
@@ -51,7 +51,7 @@ export function chartOptions(look, seconds) {
     },
     rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.16, bottom: 0.06 } },
     timeScale: {
-      borderColor: look.line, timeVisible: true, secondsVisible: false, rightOffset: 6, minBarSpacing: 1,
+      borderColor: look.line, timeVisible: true, secondsVisible: false, rightOffset: RIGHT_OFFSET, minBarSpacing: 1,
       tickMarkFormatter: mark,
     },
     localization: { dateFormat: "dd MMM yyyy", timeFormatter: (/** @type {number} */ at) => `${moment(at, seconds)}${zoneName(seconds)}` },

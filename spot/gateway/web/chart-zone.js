@@ -5,6 +5,9 @@
 
 import { clock, day, month, parts, year } from "./zone.js";
 
+// Empty bars right of the newest candle.
+export const RIGHT_OFFSET = 6;
+
 // The library's own weights of marks: the heavier, the earlier it is shown.
 const WEIGHT = { minute: 20, minutes5: 21, minutes30: 22, hour: 30, hours3: 31, hours6: 32, hours12: 33, day: 50, month: 60, year: 70 };
 

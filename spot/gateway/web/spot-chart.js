@@ -9,7 +9,7 @@ import { Legend, sentence } from "./chart-legend.js";
 import {
   candleBar, candleOptions, chartOptions, colours, stripBar, stripOptions, volumeBar, volumeOptions,
 } from "./chart-look.js";
-import { zonedScale } from "./chart-zone.js";
+import { RIGHT_OFFSET, zonedScale } from "./chart-zone.js";
 
 /** @typedef {import("./types.js").Candle} Candle */
 /** @typedef {import("./types.js").Row} Row */
@@ -105,7 +105,8 @@ export class SpotChart extends HTMLElement {
   }
 
   goToNow() {
-    this.#chart?.timeScale().scrollToRealTime();
+    // At once: the library's own animation can end a few bars short of it.
+    this.#chart?.timeScale().scrollToPosition(RIGHT_OFFSET, false);
   }
 
   /** The candles in sight. @returns {Candle[]} */
@@ -182,7 +183,7 @@ export class SpotChart extends HTMLElement {
     if (!this.#isFitted && all.length) {
       this.#isFitted = true;
       const shown = Math.floor(this.clientWidth / BAR_PIXELS);
-      this.#chart.timeScale().setVisibleLogicalRange({ from: all.length - shown, to: all.length + 5 });
+      this.#chart.timeScale().setVisibleLogicalRange({ from: all.length - shown, to: all.length - 1 + RIGHT_OFFSET });
     }
     this.#tell();
   }
