@@ -59,6 +59,7 @@ cov: setup ## all tests, with branch coverage in htmlcov/
 lock: setup ## new pinned and hashed versions for pyproject.toml's ranges
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	echo "hatchling" | $(LOCK) -c requirements-dev.lock - -o requirements-build.lock
 	@sed -i.old '/^spot[ @=]/d' requirements.lock requirements-dev.lock && rm -f requirements.lock.old requirements-dev.lock.old
 
 clean: ## remove .venv and everything built; keeps the databases in .spot
