@@ -72,8 +72,6 @@ class FleetHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_report(process: ProcessReport) -> ShardReport:
     """Return what the shard said last; an empty report if it said nothing or broke off."""
-    if process.report is None:
-        return ShardReport()
     try:
         return msgspec.json.decode(process.report, type=ShardReport)
     except msgspec.MsgspecError:

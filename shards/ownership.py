@@ -118,10 +118,13 @@ class Ownership:
             self._index,
             owner=self._owner,
             shard_count=self._settings.shard_count,
-            on_connected=self._wait,
+            on_wait=self._wait,
         )
 
-    def _wait(self) -> None:
+    async def _wait(self, last_taker: str) -> None:
+        """Be a standby for as long as another has the shard; there is a database at least."""
+        if last_taker != self._owner:  # else it is our own former session, not dead yet
+            await self._end_tenure()
         if self._tenure is None:
             self._outage.end()  # a standby has nothing more to catch up with
 
@@ -174,7 +177,7 @@ class Ownership:
         """Throw away what was folded: somebody else had the shard, or has some of it now."""
         if self._tenure is None:
             return
-        logger.warning("another process had the shard: beginning from the store")
+        logger.info("another process took the shard: now its standby", extra={"shard": self._index})
         await self._stop_running()
         self._tenure = None
         self._feed.attach(None, is_remembering=True)

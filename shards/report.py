@@ -59,7 +59,7 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None  # None: it died and is not started again yet
     silent_seconds: float
     restarts: int
-    report: msgspec.Raw | None = None  # the newest ShardReport, as it came
+    report: msgspec.Raw = msgspec.Raw(b"null")  # the newest ShardReport, as it came
 
 
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ end is the supervisor's end, and ours.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -59,8 +60,10 @@ class ReportReader:
             return
         *lines, self._rest = (self._rest + data).split(b"\n")
         if lines:
-            self._report = msgspec.json.decode(lines[-1], type=FleetReport)
-            self._heard_at = monotonic()
+            # Only what the supervisor made itself: a shard's broken report is no JSON of its line.
+            with contextlib.suppress(msgspec.MsgspecError):
+                self._report = msgspec.json.decode(lines[-1], type=FleetReport)
+                self._heard_at = monotonic()
 
 
 _READER = web.AppKey("reader", ReportReader)

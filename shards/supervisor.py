@@ -148,7 +148,7 @@ class Supervisor:
                 pid=shard.process.pid if shard.process else None,
                 silent_seconds=shard.process.monitor.silent_seconds(now) if shard.process else 0.0,
                 restarts=max(0, shard.lives - 1),
-                report=_raw(shard.process.monitor.report) if shard.process else None,
+                report=_raw(shard.process.monitor.report if shard.process else None),
             )
             for shard in self._shards
         ]
@@ -264,10 +264,10 @@ class Supervisor:
         logger.info("stopped", extra={"seconds": round(monotonic() - began_at, 2)})
 
 
-def _raw(report: bytes | None) -> msgspec.Raw | None:
+def _raw(report: bytes | None) -> msgspec.Raw:
     # A line that was broken off must not spoil the whole message.
     is_whole = report is not None and report.startswith(b"{") and report.endswith(b"}")
-    return msgspec.Raw(report) if report is not None and is_whole else None
+    return msgspec.Raw(report if report is not None and is_whole else b"null")
 
 
 def _describe(code: int, process: ShardProcess) -> str:

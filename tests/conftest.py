@@ -4,10 +4,12 @@ pytest_plugins = [
     "tests.fixtures.coinbase",
     "tests.fixtures.rest_exchange",
     "tests.fixtures.exchange",
+    "tests.fixtures.gcloud",
     "tests.fixtures.markers",
     "tests.fixtures.postgres",
     "tests.fixtures.processes",
     "tests.fixtures.proxy",
+    "tests.fixtures.chaos",
     "tests.fixtures.store",
     "tests.fixtures.timescale",
     # After the store, whose module it imports.

@@ -14,7 +14,7 @@ too long.
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,9 @@ FENCE_SECONDS = 12.0
 # Silence on the lease's connection is tested this often, and an answer is waited for this long.
 PROBE_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 5.0
+
+
+OnWait = Callable[[str], Awaitable[None]]
 
 
 class Lease:
@@ -96,18 +99,18 @@ async def hold_lease(
     owner: str,
     shard_count: int = 1,
     probe_seconds: float = PROBE_SECONDS,
-    on_connected: Callable[[], None] = lambda: None,
+    on_wait: OnWait | None = None,
 ) -> AsyncIterator[Lease]:
     """Wait for the shard's lease, hold it for the block, and release it.
 
-    `owner` must be this process's alone: by it a lease is known to be continued. `on_connected` is
-    called when the waiting begins, so when there is a database. StoreError: the
+    `owner` must be this process's alone: by it a lease is known to be continued. `on_wait` is told
+    who took it last, as often as it is seen to be held: so there is a database. StoreError: the
     database went away while waiting; try again. After that nothing is raised: watch `lease.lost`.
     """
     name = f"spot shard {shard_index} lease"
     async with connect(database_url, application_name=name) as connection:
         async with errors_as_ours():
-            await _wait_for_lock(connection, exchange, shard_index)
+            await _wait_for_lock(connection, exchange, shard_index, on_wait)
             lease = Lease(exchange, shard_index, shard_count, 0)
             await _raise_epoch(connection, lease, owner)
         logger.info("lease taken", extra={"shard": shard_index, "epoch": lease.epoch})
@@ -126,7 +129,9 @@ async def hold_lease(
             raise failure
 
 
-async def _wait_for_lock(connection: Connection, exchange: str, shard_index: int) -> None:
+async def _wait_for_lock(
+    connection: Connection, exchange: str, shard_index: int, on_wait: OnWait | None
+) -> None:
     """Queue for the session lock; the server wakes us the moment it is free."""
     looks = 0
     while True:
@@ -140,8 +145,11 @@ async def _wait_for_lock(connection: Connection, exchange: str, shard_index: int
                     statements.WAIT_FOR_LEASE, (lease_key(exchange), shard_index)
                 )
         except psycopg.errors.LockNotAvailable:
-            if looks == 1:
-                await _log_holder(connection, exchange, shard_index)
+            holder = await _find_holder(connection, exchange, shard_index)
+            if looks == 1 and holder:
+                logger.info("another process holds the shard", extra=holder)
+            if on_wait is not None:
+                await on_wait(str(holder.get("owner")))
             await _end_silent(connection, lease_key(exchange), shard_index, SILENT_OWNER_SECONDS)
             continue
         return
@@ -160,24 +168,18 @@ async def _end_silent(connection: Connection, key: int, shard_index: int, second
         )
 
 
-async def _log_holder(connection: Connection, exchange: str, shard_index: int) -> None:
+async def _find_holder(
+    connection: Connection, exchange: str, shard_index: int
+) -> dict[str, object]:
     cursor = await connection.execute(
         statements.LEASE_HOLDER,
         {"key": lease_key(exchange), "exchange": exchange, "shard_index": shard_index},
     )
     row = await cursor.fetchone()
-    if row is not None:
-        backend_pid, application, address, owner = row
-        logger.info(
-            "another process holds the shard",
-            extra={
-                "shard": shard_index,
-                "backend_pid": backend_pid,
-                "application": application,
-                "address": address,
-                "owner": owner,
-            },
-        )
+    if row is None:  # given back in between
+        return {}
+    names = ("backend_pid", "application", "address", "owner")
+    return {"shard": shard_index, **dict(zip(names, row, strict=True))}
 
 
 async def _raise_epoch(connection: Connection, lease: Lease, owner: str) -> None:

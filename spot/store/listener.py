@@ -17,9 +17,11 @@ from psycopg.sql import SQL, Identifier
 from spot.backoff import Backoff
 from spot.clock import monotonic
 from spot.errors import StoreError
+from spot.outage import Outage
 from spot.store import notification, statements
 from spot.store.notification import Notification
 from spot.store.pool import Connection, abort_after, connect, errors_as_ours
+from spot.store.trouble import kind_of, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,11 @@ class CandleListener:
         self._application_name = application_name
         self._probe_seconds = probe_seconds
         self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
-        self._failures_in_a_row = 0
+        self._outage = Outage(
+            logger,
+            began="listener lost: what changes is read when it is back",
+            ended="listener back",
+        )
         self.is_connected = False
         self.delivers = True  # False: behind a pooler, polling instead
         self.connects = 0
@@ -64,7 +70,7 @@ class CandleListener:
             try:
                 await self._listen(on_ready, on_notification)
             except (StoreError, OSError) as exc:
-                self._note_failure(exc)
+                self._outage.begin(text_of(exc), kind=kind_of(exc))
             finally:
                 self.is_connected = False
             await asyncio.sleep(self._backoff.next_delay())
@@ -86,7 +92,7 @@ class CandleListener:
                 self._hand_on(payload, on_notification)
             self.is_connected = True
             self.connects += 1
-            self._failures_in_a_row = 0
+            self._outage.end()
             while True:
                 async with errors_as_ours():
                     quiet = self._probe_seconds if self.delivers else POLL_SECONDS
@@ -142,17 +148,6 @@ class CandleListener:
         if not self.delivers:
             logger.error("LISTEN delivers nothing: DATABASE_URL is a pooler's? polling instead")
         return early
-
-    def _note_failure(self, exc: BaseException) -> None:
-        if self._failures_in_a_row % _LOG_EVERY == 0:
-            logger.warning(
-                "listener disconnected",
-                extra={
-                    "error": str(exc) or type(exc).__name__,
-                    "failures": self._failures_in_a_row + 1,
-                },
-            )
-        self._failures_in_a_row += 1
 
 
 async def _listen_to(connection: Connection, channel: str) -> None:

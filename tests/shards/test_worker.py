@@ -210,7 +210,7 @@ async def test_a_shard_that_lost_its_lease_to_another_becomes_its_standby(
             await until(waits, "the shard to wait")
         (now,) = await until_epoch(pool, lease.epoch + 1)
         assert now.pid == first.pid
-    assert "another process had the shard" in program.log
+    assert "another process took the shard" in program.log
     assert await asyncio.to_thread(program.stop) == 0, program.log
     assert "Traceback" not in program.log
 
