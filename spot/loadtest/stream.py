@@ -13,7 +13,7 @@ from typing import cast
 from spot.clock import monotonic
 from spot.loadtest.figures import Delays, Figures
 
-_ID = re.compile(rb"\nid: ([^\n]+)\n")
+_ID = re.compile(rb"\n?id: ([^\n]+)\n")
 _RETRY = re.compile(rb"(?:^|\n)retry: (\d+)\n")
 # Where the text of a candle's time begins, in JSON and as an attribute.
 _UPDATED = (b'"updated":"', b' updated="')
@@ -100,6 +100,8 @@ class LoadStream(asyncio.Protocol):
 
     def _remember(self, text: bytes) -> None:
         at = text.rfind(b"\nid: ")
+        if at < 0 and text.startswith(b"id: "):
+            at = 0  # the line before was the end of the last read
         if at >= 0 and (match := _ID.match(text, at)):
             self.last_id = match[1]
         if b"retry: " in text:

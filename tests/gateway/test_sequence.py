@@ -5,8 +5,11 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot.gateway.sequence import FlushSequence, Verdict
+from spot.gateway.sequence import FlushSequence, RowLedger, Verdict
+from spot.store import ShardStatus
 from spot.store.notification import Notification
+from tests.fixtures.gateway import make_status
+from tests.fixtures.store import make_candle
 
 
 def notification(
@@ -65,3 +68,40 @@ def test_any_one_lost_is_noticed_at_the_next(sizes: list[int], chosen: random.Ra
     verdicts = [sequence.receive(n) for n in sent[:lost] + sent[lost + 1 :]]
     assert verdicts.count(Verdict.HOLE) == 1
     assert verdicts[lost] is Verdict.HOLE
+
+
+def wrote(rows: int, epoch: int = 1) -> list[ShardStatus]:
+    return [make_status(rows_written=rows, epoch=epoch)]
+
+
+def hear(ledger: RowLedger, rows: int, epoch: int = 1) -> None:
+    candles = tuple(make_candle() for _ in range(rows))
+    ledger.add(
+        Notification(
+            exchange="coinbase", shard_index=0, epoch=epoch, flush=1, part=1, parts=1,
+            candles=candles,
+        )
+    )  # fmt: skip
+
+
+def test_rows_that_were_not_heard_of_are_missed_at_the_second_look() -> None:
+    ledger = RowLedger()
+    hear(ledger, 3)
+    assert not ledger.is_short(wrote(100))  # what was written before is known otherwise
+    hear(ledger, 5)
+    assert not ledger.is_short(wrote(107))  # two of them may be on their way
+    assert ledger.is_short(wrote(107))
+    assert not ledger.is_short(wrote(107))  # read again since
+    hear(ledger, 1)
+    assert not ledger.is_short(wrote(108))
+    assert not ledger.is_short(wrote(108))
+
+
+def test_a_new_owner_counts_anew() -> None:
+    ledger = RowLedger()
+    assert not ledger.is_short(wrote(1000))
+    assert not ledger.is_short(wrote(2, epoch=2))
+    hear(ledger, 4, epoch=2)
+    assert not ledger.is_short(wrote(6, epoch=2))
+    assert not ledger.is_short(wrote(6, epoch=2))
+    assert not ledger.is_short([])

@@ -1,0 +1,145 @@
+"""Two hundred streams of which twenty stop reading: the others do not notice, and nothing stays."""
+
+import asyncio
+import re
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from spot.clock import from_unix_microseconds, unix_microseconds, utc_now
+from spot.loadtest import LoadPlan, LoadRun
+from spot.models import Candle, Granularity
+from tests.fixtures.gateway import PRODUCTS, Publisher
+from tests.fixtures.processes import StartProcess
+from tests.fixtures.store import START, make_candle
+from tests.gateway.test_metrics import scrape
+from tests.gateway.test_server import free_port, wait_ready
+
+STREAMS, DEAF = 180, 20
+LAG_SECONDS = 3.0
+# A gateway as a process of its own, which gives slow clients less time than it usually does.
+SCRIPT = f"""
+import asyncio, os, uvloop
+from spot.gateway.gateway import Pace
+from spot.gateway.server import serve
+from spot.settings import Settings
+
+async def main():
+    async with serve(Settings.load(os.environ), pace=Pace(lag_deadline_seconds={LAG_SECONDS})):
+        await asyncio.Event().wait()
+
+uvloop.run(main())
+"""
+QUERY = "/api/v1/stream?product=*&granularity=*&format=json"
+
+
+def deaf_client(url: str) -> socket.socket:
+    """Return a client that asks for a stream and then reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", urlsplit(url).port))
+    client.sendall(f"GET {QUERY} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    client.setblocking(False)
+    return client
+
+
+async def read_until(client: socket.socket, wanted: bytes, seconds: float = 5) -> None:
+    """Read until this text came."""
+    loop = asyncio.get_running_loop()
+    last = b""
+    async with asyncio.timeout(seconds):
+        while wanted not in last:
+            data = await loop.sock_recv(client, 65_536)
+            assert data, "the stream ended"
+            last = last[-1000:] + data
+
+
+async def is_cut(client: socket.socket) -> bool:
+    """Whether the connection was ended by the other side, once all that came is read."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(2):
+            while await loop.sock_recv(client, 65_536):
+                pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def burst(number: int) -> list[Candle]:
+    """Return every product's candles at every width, with news, stamped now."""
+    now = from_unix_microseconds(unix_microseconds(utc_now()) // 1000 * 1000)
+    return [
+        make_candle(
+            product_id=name, granularity=g, start=g.floor(START), trades=number, updated_at=now
+        )
+        for name in PRODUCTS
+        for g in Granularity
+    ]
+
+
+async def publish_bursts(publish: Publisher, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        await publish(*burst(number))
+        await asyncio.sleep(0.06)
+
+
+def memory_kib(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+async def until_scraped(url: str, name: str, label: tuple[str, str], value: float) -> None:
+    """Wait until /metrics says this."""
+    async with asyncio.timeout(LAG_SECONDS + 5):
+        while True:
+            if (await scrape(url)).get((f"spot_gateway_{name}", (label,))) == value:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_those_who_read_do_not_notice_those_who_do_not(
+    database_url: str, publish: Publisher, start_process: StartProcess
+) -> None:
+    await publish(*burst(1))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    program = start_process("-c", SCRIPT, environ={"DATABASE_URL": database_url, "PORT": str(port)})
+    await wait_ready(url)
+    load = LoadRun(LoadPlan(url=url + QUERY, streams=STREAMS))
+    async with load.open():
+        await publish_bursts(publish, 2, 10)  # warm
+        base_kib = memory_kib(program.process.pid)
+        load.figures.restart()
+        await publish_bursts(publish, 12, 20)
+        before = load.figures.since_frame.percentile(95)
+        with ExitStack() as stack:
+            deaf = [stack.enter_context(deaf_client(url)) for _ in range(DEAF)]
+            await until_scraped(url, "streams", ("format", "json"), STREAMS + DEAF)
+            load.figures.restart()
+            await publish_bursts(publish, 32, 25)
+            after = load.figures.since_frame.percentile(95)
+            assert (await scrape(url))["spot_gateway_streams_lagging", ()] == DEAF
+            # Who reads again in time is told the newest state and goes on; the others are cut.
+            await publish_bursts(publish, 777, 1)
+            for client in deaf[:5]:
+                await read_until(client, b'"trades":777')
+            await until_scraped(url, "streams_closed_total", ("reason", "slow"), DEAF - 5)
+            assert all([await is_cut(client) for client in deaf[5:]])
+            await publish_bursts(publish, 999, 1)
+            for client in deaf[:5]:
+                await read_until(client, b'"trades":999')
+        assert load.streams == STREAMS
+        assert load.figures.reconnects == 0
+        await publish_bursts(publish, 1000, 5)
+        kept_kib = memory_kib(program.process.pid) - base_kib
+    assert before is not None
+    assert after is not None
+    # Delays of a busy machine vary; twenty stalled writes would cost seconds.
+    assert after < before + 0.1
+    # What twenty clients were owed was megabytes.
+    assert kept_kib < 4096, f"{kept_kib} KiB more than before"

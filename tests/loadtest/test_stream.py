@@ -1,0 +1,81 @@
+"""Events are counted right whatever pieces they come in."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot.gateway.conflation import Change
+from spot.gateway.cursor import Cursor
+from spot.gateway.events import chunk, json_event, retry_only
+from spot.gateway.topic import StreamFormat, render
+from spot.loadtest.figures import Figures
+from spot.loadtest.stream import LoadStream
+from tests.fixtures.store import START, make_candle
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+
+def stream_of(count: int, stream_format: StreamFormat) -> bytes:
+    """Return what a gateway sends: a head, ticks with their time, a heartbeat, a retry."""
+    text = HEAD
+    for number in range(1, count + 1):
+        change = Change(make_candle(trades=number, at=number), Cursor("e", number))
+        text += chunk(b":%d.500\n" % (START + number) + render([change], stream_format))
+    name = "heartbeat" if stream_format is StreamFormat.JSON else "datastar-patch-signals"
+    text += chunk(json_event(name, f'{{"now":"{START}.000"}}'))
+    return text + chunk(retry_only(777))
+
+
+@given(
+    st.lists(st.integers(1, 400), max_size=30),
+    st.sampled_from(list(StreamFormat)),
+    st.integers(1, 6),
+)
+def test_any_pieces_give_the_same_counts(
+    cuts: list[int], stream_format: StreamFormat, count: int
+) -> None:
+    figures = Figures()
+    lost: list[LoadStream] = []
+    is_json = stream_format is StreamFormat.JSON
+    stream = LoadStream(b"", figures, 0.0, lost.append, is_json=is_json)
+    text = stream_of(count, stream_format)
+    for size in cuts:
+        stream.data_received(text[:size])
+        text = text[size:]
+    if text:
+        stream.data_received(text)
+    assert figures.candles == count
+    assert stream.last_id == f"e-{count}".encode()
+    assert stream.retry_ms == 777
+    assert stream.status == 200
+    stream.connection_lost(None)
+    assert lost == [stream]
+
+
+@pytest.mark.parametrize("stream_format", list(StreamFormat))
+def test_whole_events_are_timed(stream_format: StreamFormat) -> None:
+    figures = Figures()
+    is_json = stream_format is StreamFormat.JSON
+    stream = LoadStream(b"", figures, 0.0, lambda _: None, is_json=is_json)
+    stream.data_received(stream_of(3, stream_format))
+    assert figures.since_update.count == 1
+    assert figures.since_frame.count == 1
+    assert figures.since_heartbeat.count == figures.heartbeats == 1
+
+
+def test_completed_candles_are_not_timed() -> None:
+    figures = Figures()
+    stream = LoadStream(b"", figures, 0.0, lambda _: None)
+    change = Change(make_candle(complete=True), Cursor("e", 1))
+    stream.data_received(HEAD + chunk(render([change], StreamFormat.JSON)))
+    assert (figures.candles, figures.since_update.count) == (1, 0)
+
+
+async def test_refusal_is_known_by_its_status() -> None:
+    stream = LoadStream(b"", Figures(), 0.0, lambda _: None)
+    stream.data_received(b"HTTP/1.1 503 Service Unavailable\r\n")
+    stream.data_received(b"Retry-After: 5\r\n\r\n{}")
+    assert stream.status == 503
+    assert isinstance(asyncio.Event(), type(stream.opened))
