@@ -9,12 +9,11 @@ import { moment } from "./zone.js";
 const FIELDS = /** @type {const} */ (["open", "high", "low", "close"]);
 
 export class Legend {
-  #parts;
+  /** @type {Record<string, HTMLElement>} */
+  #parts = {};
 
   /** @param {Element} root with one element per `data-field` */
   constructor(root) {
-    /** @type {Record<string, HTMLElement>} */
-    this.#parts = {};
     for (const node of root.querySelectorAll("[data-field]")) {
       const element = /** @type {HTMLElement} */ (node);
       this.#parts[element.dataset.field ?? ""] = element;
