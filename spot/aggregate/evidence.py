@@ -76,6 +76,12 @@ class Evidence:
             self._spans.extend((hole.after, hole.before) for hole in ledger.holes)
         return True
 
+    def miss(self, trade_id: int, at: int, found_at: datetime) -> None:
+        """A trade came for time that is forgotten: it is missing, and may be news as such."""
+        after = self.ledger.last_at
+        if self.ledger.miss(trade_id, at, found_at):
+            self._spans.append((after, at))
+
     def confirm_tail(self, newest_id: int, sent: int) -> None:
         """Take a snapshot sent at `sent`: it holds the newest trades there are.
 
@@ -112,8 +118,10 @@ class Evidence:
 
         `by_trades` asks for every single trade; otherwise a settled candle will do.
         """
-        # Proven time joins at the instant of a trade, and a hole can lie within one instant.
-        if by_trades and self.ledger.is_torn(start, end):
+        # A live connection proves time in which trades turn out to be missing after all, and
+        # proven time joins at the instant of a trade, where a hole can lie.
+        ledger = self.ledger
+        if ledger.is_torn(start, end) if by_trades else ledger.has_hole(start, end):
             return False
         coverage = self._traded if by_trades else self._proven
         return coverage.covers(start, end) or (is_open and coverage.covers_since(start))

@@ -92,8 +92,12 @@ class ProductCandles:
         self._pinned = since
         self._slots.hold_since(since, again=True)
         for candle in candles:
-            if candle.start not in self._slots.of[candle.granularity]:
+            slot = self._slots.of[candle.granularity].get(candle.start)
+            if slot is None or slot.told is None:
                 self._recall(candle)
+        for hole in self.evidence.ledger.holes:
+            # What was told before the hole was known may still call itself full.
+            self._slots.mark_between(hole.after, hole.before)
 
     def release(self) -> None:
         """Let what was recalled be forgotten again."""
@@ -110,6 +114,7 @@ class ProductCandles:
                 self.refused_trades += 1
             elif at < kept:
                 self.late_trades += 1
+                self.evidence.miss(trade.trade_id, at, sent_at)
             else:
                 newest_id = trade.trade_id
                 if self.evidence.take(newest_id, at, sent_at):

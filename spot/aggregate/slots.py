@@ -100,8 +100,9 @@ class Slots:
         )
 
     def _is_foldable(self, granularity: Granularity, start: int) -> bool:
-        """Whether every child of an interval that ever was told is still held."""
-        return start >= self.forgotten_before[CHILD[granularity]]
+        """Whether an interval is held, and with it every child of it that ever was told."""
+        before = self.forgotten_before
+        return start >= before[granularity] and start >= before[CHILD[granularity]]
 
     def is_forgotten(self, granularity: Granularity, start: int) -> bool:
         """Whether an interval is so old that its siblings may be gone."""

@@ -112,6 +112,14 @@ class TradeLedger:
         self.last_id, self.last_at = trade_id, at
         return proof
 
+    def miss(self, trade_id: int, at: int, found_at: datetime) -> bool:
+        """Take note of a trade that exists but cannot be folded; return whether that is news."""
+        if trade_id <= self.last_id:
+            return False  # it was seen, or its hole is known
+        self._open(Hole(self.last_id + 1, trade_id, self.last_at, at, found_at))
+        self.last_id, self.last_at = trade_id, at
+        return True
+
     def _fill(self, trade_id: int, at: int) -> Acceptance | None:
         hole = self._hole_of(trade_id)
         if hole is None:

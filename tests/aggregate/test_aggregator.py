@@ -45,8 +45,15 @@ def minute(start: int, price: str, volume: str = "1", **changes: object) -> Cand
 class Desk:
     """An aggregator with one product and the newest state told of each candle."""
 
-    def __init__(self, **settings: float) -> None:
-        self.aggregator = Aggregator([PRODUCT], **settings)
+    def __init__(
+        self, grace_seconds: float = 2, hold_seconds: float = 10, coarse_every_seconds: float = 1
+    ) -> None:
+        self.aggregator = Aggregator(
+            [PRODUCT],
+            grace_seconds=grace_seconds,
+            hold_seconds=hold_seconds,
+            coarse_every_seconds=coarse_every_seconds,
+        )
         self.told: dict[tuple[Granularity, int], Candle] = {}
         self.history: list[Candle] = []
 
