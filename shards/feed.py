@@ -37,6 +37,7 @@ class ShardFeed:
         self._clock = clock
         self._recent = RecentEvents()
         self._is_remembering = aggregator is None
+        self._is_finished = False
         self.exchange_at = EPOCH  # newest exchange time on any connection
         self.trades = 0
 
@@ -75,6 +76,10 @@ class ShardFeed:
                 _take(aggregator, own, event)
         return played
 
+    def finish(self) -> None:
+        """Let the connections go: the open candles stay as true as they were when we left."""
+        self._is_finished = True
+
     def connected(self, client: "FeedClient") -> None:
         """Nothing is known from a connection as such: the first frames tell."""
 
@@ -88,6 +93,8 @@ class ShardFeed:
 
     def disconnected(self, client: "FeedClient", reason: str) -> None:
         """From now on nothing proves that these products are quiet."""
+        if self._is_finished:
+            return
         self._give(client.product_ids, None)
 
     def _hear(self, event: FeedEvent) -> None:

@@ -163,6 +163,7 @@ class Shard:
                 ),
             ]
             await self._stopping.wait()
+            self._feed.finish()
             clients.stop()
             for task in others:
                 task.cancel()
