@@ -1,14 +1,26 @@
 #!/usr/bin/env bash
-# The database's tables: ./migrate.sh up | down [N] | status | new NAME     (--help tells more)
+# The database's tables: ./migrate.sh up | down [N] | status | new NAME | break-lock     (--help tells more)
 #
 # DATABASE_URL names the database; use a direct connection, not a pooler's. To choose the storage of
 # the candles by hand: ./migrate.sh up --storage native, or PGOPTIONS='-c candles.storage=native'.
-set -euo pipefail
+# As a Cloud Run job, next to a database that is not reachable from here: ./migrate.sh --job ACTION
+set -Eeuo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
+if [[ ${1:-} == --job ]]; then
+    # shellcheck source=cloud/common.sh
+    source "$here/cloud/common.sh"
+    # shellcheck source=cloud/job.sh
+    source "$here/cloud/job.sh"
+    shift
+    run_as_job "$@"
+    exit
+fi
+
 # Containers run as ids without a name; the migration tool wants to know one.
-export USER="${USER:-spot}" LOGNAME="${LOGNAME:-${USER:-spot}}"
+export USER="${USER:-spot}"
+export LOGNAME="${LOGNAME:-$USER}"
 
 python="$here/.venv/bin/python"
 if [[ ! -x $python ]]; then

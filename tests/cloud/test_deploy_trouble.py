@@ -1,0 +1,227 @@
+"""deploy.sh when something is wrong: bad options, refused commands, unhealthy services."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.gcloud import ROOT, Cloud, CloudRun
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+HERE = ("--project", "p1")
+
+
+def run_trusted(cloud: Cloud, *arguments: str, **options: Any) -> CloudRun:
+    """Run a script whose commands are judged elsewhere."""
+    return cloud.run(*arguments, is_judged=False, **options)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (
+            "--max-retries=0",
+            "--max-retries=0 --no-such-flag",
+            "unrecognized arguments: --no-such-flag",
+        ),
+        ("jobs deploy", "jobs depoly", "Invalid choice: 'depoly'"),
+        ("--tasks=1", "--tasks=one", "one"),
+    ],
+)
+def test_a_wrong_command_makes_the_test_fail(
+    cloud: Cloud, changed_scripts: Path, right: str, wrong: str, words: str
+) -> None:
+    """The proof that the harness can fail."""
+    script = changed_scripts / "cloud" / "common.sh"
+    assert right in script.read_text()
+    script.write_text(script.read_text().replace(right, wrong))
+    done = cloud.run("migrate.sh", "--job", *HERE, "--image", "i", "up", root=changed_scripts)
+    assert done.status == 97
+    assert "gcloud refuses" in done.errors
+    assert words in done.errors
+
+
+def test_it_stops_at_the_first_failure_and_says_what_to_do(cloud: Cloud) -> None:
+    done = run_trusted(cloud, "deploy.sh", "setup", *HERE, refuses="(describe|instances create)")
+    assert done.status == 1
+    assert done.commands[-1][:3] == ["sql", "instances", "create"]
+    assert done.errors.splitlines()[-2:] == [
+        "deploy.sh: failed while making the Cloud SQL instance (10 minutes the first time);"
+        " nothing after it was done",
+        "deploy.sh: what to do: you need roles/cloudsql.admin; run setup again, it goes on where it stopped",
+    ]
+
+
+def test_a_failing_migration_stops_the_release(cloud: Cloud) -> None:
+    done = run_trusted(
+        cloud, "deploy.sh", "release", "all", *HERE, "--shards", "1", refuses="jobs execute"
+    )
+    assert done.status == 1
+    assert "migrate.sh: failed while running up as the job spot-migrate" in done.errors
+    assert not [command for command in done.commands if "spot-shard-0" in command]
+
+
+def test_a_shard_that_cannot_be_deployed_is_named(cloud: Cloud) -> None:
+    done = run_trusted(
+        cloud,
+        "deploy.sh",
+        "release",
+        "shards",
+        *HERE,
+        "--shards",
+        "3",
+        refuses="deploy spot-shard-1",
+    )
+    assert done.status == 1
+    assert "deploy.sh: shards 1 were not deployed" in done.errors
+    assert not [command for command in done.commands if "delete" in command]
+
+
+def test_shards_beyond_the_count_are_removed(cloud: Cloud) -> None:
+    there = {"worker-pools list": "\\n".join(f"spot-shard-{n}" for n in (0, 1, 2, 10, 3))}
+    done = run_trusted(
+        cloud, "deploy.sh", "release", "shards", *HERE, "--shards", "2", answers=there
+    )
+    deleted = [command[3] for command in done.matching("run", "worker-pools", "delete")]
+    assert (done.status, sorted(deleted)) == (0, ["spot-shard-10", "spot-shard-2", "spot-shard-3"])
+
+
+def test_a_forgotten_count_removes_nothing(cloud: Cloud) -> None:
+    there = {"worker-pools list": "\\n".join(f"spot-shard-{n}" for n in range(6))}
+    done = run_trusted(cloud, "deploy.sh", "release", "shards", *HERE, answers=there)
+    deployed = [c for c in done.matching("run", "worker-pools", "deploy") if "--help" not in c]
+    assert (done.status, len(deployed)) == (0, 6)
+    assert not done.matching("run", "worker-pools", "delete")
+
+
+def test_a_secret_without_a_version_is_told(cloud: Cloud) -> None:
+    done = run_trusted(
+        cloud, "deploy.sh", "release", "gateway", *HERE, answers={"secrets versions list": ""}
+    )
+    assert done.status == 1
+    assert "secret spot-url-gateway has no enabled version" in done.errors
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(params=[200, 503])
+def health(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
+    """A gateway's /health that answers one status, and its URL."""
+    handler = type("Answer", (_Answer,), {"status": request.param})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield request.param, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_deploy_waits_for_health(cloud: Cloud, health: tuple[int, str]) -> None:
+    status, url = health
+    done = run_trusted(cloud,
+        "deploy.sh", "rollback", *HERE, "--yes", "--tag", "v0",
+        answers={"services describe": url}, variables={"HEALTH_SECONDS": "0"},
+    )  # fmt: skip
+    if status == 200:
+        assert (done.status, done.errors) == (0, "")
+        assert done.output.endswith(f"# healthy: {url}\n")
+    else:
+        assert done.status == 1
+        assert "503" in done.errors
+        assert "./deploy.sh rollback" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "usage: ./deploy.sh COMMAND"),
+        (("fly",), "no command 'fly'"),
+        (("deploy", "--shard", "2"), "unknown option --shard"),
+        (("deploy", "--shards"), "--shards needs a value"),
+        (("deploy", "--shards", "0"), "wanted 1 to 1000 shards"),
+        (("deploy", "--shards", "08"), "wanted 1 to 1000 shards"),
+        (("deploy", "--set", "quotes"), "wanted --set NAME=VALUE"),
+        (("deploy", "--set", "A=1|B=2"), "wanted --set NAME=VALUE"),
+        (("deploy", "--prefix", "Spot!"), "wanted a --prefix"),
+        (("deploy", "--region", "Mars"), "wanted a project id and a region"),
+        (("deploy", "--availability", "some"), "wanted --availability"),
+        (("deploy", "--max-gateways", "0"), "wanted --min-gateways"),
+        (("setup", "--external-database"), "needs --network and --subnet"),
+        (("release", "nothing"), "wanted backup, migrate"),
+        (("deploy", "extra"), "unknown here: extra"),
+        (("destroy",), "nobody can be asked here"),
+        (("rollback", "--tag", "v0"), "nobody can be asked here"),
+    ],
+)
+def test_a_wrong_call_is_told_and_does_nothing(
+    cloud: Cloud, arguments: tuple[str, ...], words: str
+) -> None:
+    here = HERE if arguments and "fly" not in arguments else ()
+    done = run_trusted(cloud, "deploy.sh", *arguments, *here)
+    assert done.status == 2, done.errors
+    assert words in done.errors
+    assert not [
+        c
+        for c in done.commands
+        if {"create", "deploy", "delete", "submit"} & {*c[:4]} and "--help" not in c
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("deploy.sh", "setup"),
+        ("deploy.sh", "setup", "--external-database", "--network", "n", "--subnet", "s"),
+        ("deploy.sh", "deploy"),
+        ("deploy.sh", "status"),
+        ("deploy.sh", "rollback"),
+        ("deploy.sh", "destroy", "--with-data"),
+        ("migrate.sh", "--job", "up"),
+        ("migrate.sh", "--job", "down", "--force"),
+    ],
+)
+def test_dry_run_prints_everything_and_runs_nothing(
+    cloud: Cloud, arguments: tuple[str, ...]
+) -> None:
+    done = run_trusted(cloud, *arguments, "--dry-run", "--project", "p1")
+    assert (done.status, done.errors, done.commands) == (0, "", [])
+    assert done.output.count("+ gcloud ") >= 4
+
+
+def test_dry_run_needs_neither_gcloud_nor_a_project(cloud: Cloud, tmp_path: Path) -> None:
+    for name in ("bash", "dirname", "mktemp", "od", "tr", "rm", "env", "git"):
+        (tmp_path / name).symlink_to(Path("/usr/bin") / name)
+    for command in ("setup", "deploy", "status"):
+        done = run_trusted(
+            cloud, "deploy.sh", command, "--dry-run", variables={"PATH": str(tmp_path)}
+        )
+        assert (done.status, done.errors) == (0, "")
+        assert "your-project" in done.output
+
+
+def test_help_tells_every_option(cloud: Cloud) -> None:
+    done = run_trusted(cloud, "deploy.sh", "--help")
+    text = (ROOT / "deploy.sh").read_text()
+    for name in ("setup", "deploy", "status", "rollback", "destroy", "--dry-run", "--shards"):
+        assert name in done.output
+    body = text[text.index("read_options()") :]
+    options = {
+        word
+        for word in body.replace("|", " ").replace(")", " ").split()
+        if word[:2] == "--" and word[2:].replace("-", "").isalpha()
+    }
+    options -= {"--passed-on", "--help", "--short", "--git-dir"}
+    assert options <= {word.strip(",;") for word in done.output.split()}
