@@ -38,6 +38,8 @@ class ShardHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     shard: int
     status: Condition
+    holder: str | None  # host and process of who holds its lease
+    epoch: int | None
     seen_seconds_ago: float | None
     lag_seconds: float | None
     clients: int
@@ -89,11 +91,14 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
 def current_shards(statuses: Sequence[ShardStatus]) -> tuple[int, list[ShardStatus]]:
     """Return how many shards the fleet has, and the rows that are of this fleet.
 
-    After a change of SHARD_COUNT the rows of former shards stay behind; the latest row tells.
+    After a change of SHARD_COUNT the rows of former shards stay behind. While it is rolled out
+    both counts write: then the larger one has a row for every shard there is.
     """
     if not statuses:
         return 0, []
-    count = min(statuses, key=_age_seconds).shard_count
+    fresh = [status for status in statuses if _age_seconds(status) <= STALE_SECONDS]
+    latest = min(statuses, key=_age_seconds)
+    count = max(status.shard_count for status in fresh or [latest])
     return count, [status for status in statuses if status.shard_index < count]
 
 
@@ -117,20 +122,24 @@ def _shard_health(
 ) -> ShardHealth:
     if row is None:
         return ShardHealth(
-            shard=index, status=Condition.DOWN, seen_seconds_ago=None, lag_seconds=None,
-            clients=0, clients_connected=0, products=0, products_live=0, gaps_open=0,
+            shard=index, status=Condition.DOWN, holder=None, epoch=None,
+            seen_seconds_ago=None, lag_seconds=None, clients=0, clients_connected=0,
+            products=0, products_live=0, gaps_open=0,
         )  # fmt: skip
     # The database tells the age of a row by its own clock; ours only adds what passed since.
     seen = round(_age_seconds(row) + read_seconds_ago, 3)
     lag = seconds_since(row.exchange_at, now)
-    if lag is None or max(seen, lag) > STALE_SECONDS:
+    # A shard may have no products at all, and then hears nothing.
+    is_silent = row.clients > 0 and (lag is None or lag > STALE_SECONDS)
+    if is_silent or seen > STALE_SECONDS:
         status = Condition.DOWN
     elif row.clients_connected < row.clients or row.products_live < row.products:
         status = Condition.DEGRADED
     else:
         status = Condition.OK
     return ShardHealth(
-        shard=index, status=status, seen_seconds_ago=seen, lag_seconds=lag,
+        shard=index, status=status, holder=f"{row.host}/{row.pid}", epoch=row.epoch,
+        seen_seconds_ago=seen, lag_seconds=lag,
         clients=row.clients, clients_connected=row.clients_connected,
         products=row.products, products_live=row.products_live, gaps_open=row.gaps_open,
     )  # fmt: skip

@@ -59,3 +59,19 @@ def test_rows_of_a_former_larger_fleet_do_not_count() -> None:
 def test_rows_that_cannot_be_read_any_more_grow_old() -> None:
     found = judge(row(shard_count=1), read_seconds_ago=STALE_SECONDS)
     assert found == (Condition.DOWN, [Condition.DOWN])
+
+
+def test_a_shard_without_products_hears_nothing_and_is_well() -> None:
+    empty = row(shard_index=1, clients=0, clients_connected=0, products=0, exchange_at=None)
+    assert judge(row(), empty) == (Condition.OK, [Condition.OK, Condition.OK])
+
+
+def test_while_another_count_is_rolled_out_every_shard_that_writes_is_shown() -> None:
+    old = [row(shard_index=1, age_seconds=0.1)]
+    new = [row(shard_count=3), row(shard_index=2, shard_count=3)]
+    assert judge(*old, *new) == (Condition.OK, [Condition.OK] * 3)
+
+
+def test_the_holder_of_each_lease_is_named() -> None:
+    (shard,) = shards_health([row(shard_count=1, host="here", pid=12, epoch=5)], NOW, 0.0)
+    assert (shard.holder, shard.epoch) == ("here/12", 5)
