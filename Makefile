@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CODE := spot shards tests
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
 
-.PHONY: help setup up demo test chaos check bench fmt lint types cov lock clean
+.PHONY: help setup up demo test chaos check bench bench-fanout fmt lint types cov lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ check: lint types test ## what must pass before a commit is shared
 
 bench: setup ## the benchmarks, with their peers where installed
 	@$(BIN)/python -m bench
+
+bench-fanout: setup ## the gateway against nginx with nchan (apt-get install nginx libnginx-mod-nchan)
+	@$(BIN)/python -m bench fanout
 
 fmt: setup ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only -q .

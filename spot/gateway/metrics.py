@@ -48,7 +48,7 @@ LARGEST: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 HISTOGRAMS: Mapping[str, str] = {
     "fan_out_seconds": "Time to write one tick's news to all streams.",
-    "notify_lag_seconds": "From the newest exchange time in a notification to its arrival.",
+    "notify_lag_seconds": "From an open candle's newest exchange time to the arrival of its notification.",
 }
 
 

@@ -63,7 +63,7 @@ class Tail:
         self.holes = 0
         self.stale = 0
         self.rereads = 0
-        # From the newest exchange time in a notification to its arrival here.
+        # From the newest exchange time of an open candle in a notification to its arrival.
         self.notify_lag = Histogram(LAG_SECONDS)
 
     async def run(self) -> None:
@@ -116,9 +116,10 @@ class Tail:
             notification.shard_index, notification.epoch, notification.flush, notification.part
         )
         self._see(notification.candles)
-        if notification.candles:
-            newest_at = max(candle.updated_at for candle in notification.candles)
-            self.notify_lag.add((utc_now() - newest_at).total_seconds())
+        # Of candles in progress: what was mended or read from history is old by nature.
+        open_at = [c.updated_at for c in notification.candles if not c.complete]
+        if open_at:
+            self.notify_lag.add((utc_now() - max(open_at)).total_seconds())
         self._hub.offer(notification.candles, is_notified=True, position=position)
 
     async def _reread(self) -> None:
