@@ -208,7 +208,8 @@ class Supervisor:
         shard.died_at = now if shard.died_at is None else shard.died_at
         how = _describe(code, process)
         if self._is_stopping:
-            if code != ExitCode.STOPPED:
+            # By the signal itself: it had not begun to listen for it, and so held nothing yet.
+            if code not in {ExitCode.STOPPED, -signal.SIGTERM}:
                 logger.warning(
                     "shard did not stop cleanly", extra={"shard": shard.shard_index, "how": how}
                 )
