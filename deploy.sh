@@ -29,6 +29,7 @@ usage: ./deploy.sh COMMAND [OPTIONS]
   --prefix NAME          of all names in the cloud (default: spot)
   --shards N             processes that share the products, one worker pool each (default: as many as run now, else 4)
   --tag TAG              of the image (default: the commit's short hash)
+  --instance I           the Cloud SQL instance (default: PREFIX-db)
   --tier T               of the Cloud SQL instance (default: db-custom-2-8192)
   --storage-gb N         of the Cloud SQL instance, grows by itself (default: 50)
   --availability A       zonal or regional (default: zonal)
@@ -81,7 +82,7 @@ read_value() {
             if [[ $1 == --set ]]; then SETTINGS+=("$2"); else SECRETS+=("$2"); fi
             PASSED_ON+=("$1" "$2")
             ;;
-        --min-gateways | --max-gateways | --network | --subnet) set_value "$1" "${2-}" && PASSED_ON+=("$1" "$2") ;;
+        --min-gateways | --max-gateways | --network | --subnet | --instance) set_value "$1" "${2-}" && PASSED_ON+=("$1" "$2") ;;
         --tag) set_value "$1" "${2-}" && TAG_GIVEN=true ;;
         --project | --region | --prefix | --shards | --tier | --storage-gb | --availability | --postgres)
             set_value "$1" "${2-}"

@@ -8,6 +8,7 @@
 PROJECT=${PROJECT:-}
 REGION=${REGION:-us-central1}
 PREFIX=spot
+INSTANCE=
 IMAGE=
 DRY_RUN=false
 AGREED=false
@@ -105,7 +106,7 @@ set_names() {
     [[ $PROJECT =~ ^[a-z0-9.:-]+$ && $REGION =~ ^[a-z]+-[a-z]+[0-9]+$ ]] ||
         die "wanted a project id and a region like us-central1, found '$PROJECT', '$REGION'" "" 2
     HERE=(--project="$PROJECT" --region="$REGION")
-    INSTANCE=$PREFIX-db
+    INSTANCE=${INSTANCE:-$PREFIX-db}
     CONNECTION=$PROJECT:$REGION:$INSTANCE
     REPOSITORY=$REGION-docker.pkg.dev/$PROJECT/$PREFIX
     URL_MIGRATE=$PREFIX-url-migrate URL_WORKER=$PREFIX-url-worker URL_GATEWAY=$PREFIX-url-gateway

@@ -10,6 +10,7 @@ Runs the action as the Cloud Run job PREFIX-migrate and waits for its end.
   --project P    (default: $PROJECT, else gcloud's configured project)
   --region R     (default: $REGION, else us-central1)
   --prefix NAME  of all names in the cloud (default: spot)
+  --instance I   the Cloud SQL instance (default: PREFIX-db)
   --image I      the image to run (default: the one the gateway runs now)
   --external-database --network N --subnet S   the database is not Cloud SQL
   --no-log       do not fetch what the job wrote
@@ -28,7 +29,7 @@ read_job_options() {
             --no-log) SHOW_LOG=false ;;
             --external-database) EXTERNAL_DATABASE=true ;;
             --yes) AGREED=true ACTION+=("$1") ;;
-            --project | --region | --prefix | --image | --network | --subnet)
+            --project | --region | --prefix | --image | --instance | --network | --subnet)
                 (($# > 1)) || die "$1 needs a value" "" 2
                 local name=${1#--}
                 printf -v "${name^^}" %s "$2"

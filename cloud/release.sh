@@ -40,7 +40,7 @@ backup() {
 }
 
 migrate() {
-    local options=(--project "$PROJECT" --region "$REGION" --prefix "$PREFIX" --no-log)
+    local options=(--project "$PROJECT" --region "$REGION" --prefix "$PREFIX" --instance "$INSTANCE" --no-log)
     local secret flags=(--task-timeout=60m)
     find_image
     if $DRY_RUN; then options+=(--dry-run); fi

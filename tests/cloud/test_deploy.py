@@ -50,7 +50,7 @@ MODES = {
     "rollback to a tag": Mode(("deploy.sh", "rollback", *HERE, "--yes", "--private", "--tag", "v0")),
     "destroy": Mode(("deploy.sh", "destroy", *HERE, "--yes"), {"worker-pools list": FOUR}),
     "destroy all": Mode(("deploy.sh", "destroy", *HERE, "--yes", "--with-data")),
-    "job up": Mode(("migrate.sh", "--job", *HERE, "up")),
+    "job up": Mode(("migrate.sh", "--job", *HERE, "--instance", "spot-db-2", "up")),
     "job down": Mode(("migrate.sh", "--job", *HERE, "down", "2", "--yes", "--force")),
     "job status": Mode(("migrate.sh", "--job", *HERE, *OWN, "--image", "i", "status")),
     "job break-lock": Mode(("migrate.sh", "--job", *HERE, "break-lock", "--yes")),
@@ -185,6 +185,8 @@ def test_migrations_run_once_before_the_programs(runs: dict[str, CloudRun]) -> N
     [job] = [j for j in runs["release"].matching("run", "jobs", "deploy") if j[3] == "spot-migrate"]
     assert (flag(job, "--tasks"), flag(job, "--max-retries")) == ("1", "0")
     assert flag(job, "--args") == "migrate,up"
+    [moved] = runs["job up"].matching("run", "jobs", "deploy")
+    assert flag(moved, "--set-cloudsql-instances") == "p1:us-central1:spot-db-2"
     down = runs["job down"].matching("run", "jobs", "deploy")
     assert [flag(job, "--args") for job in down] == ["migrate,down,2,--yes,--force"]
 

@@ -10,14 +10,14 @@ import pytest
 from spot.clock import utc_now
 from spot.errors import StoreError
 from spot.models import Granularity
-from spot.store import connect, schema, upsert_candle, upsert_candles
+from spot.store import connect, maintenance, schema, upsert_candle, upsert_candles
 from spot.store.pool import prepare_writer
 from spot.store.roles import grant_roles
 from tests.fixtures.store import EXCHANGE, make_candle
 
 NOW = Granularity.ONE_DAY.floor(utc_now())
 LONG_AGO = 1_500_000_000 - 1_500_000_000 % 86_400
-WRITER, READER = "spot_test_writer", "spot_test_reader"
+WRITER, READER, OWNER = "spot_test_writer", "spot_test_reader", "spot_test_owner"
 
 
 def as_user(url: str, name: str, password: str) -> str:
@@ -32,11 +32,12 @@ def dropped_afterwards(url: str) -> Iterator[None]:
         yield
     finally:
         with psycopg.connect(url, autocommit=True) as connection:
-            for name in (WRITER, READER):
+            for name in (WRITER, READER, OWNER):
                 row = connection.execute(
                     "SELECT FROM pg_roles WHERE rolname = %s", (name,)
                 ).fetchone()
                 if row is not None:
+                    connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER".encode())
                     connection.execute(f"DROP OWNED BY {name}".encode())
                     connection.execute(f"DROP ROLE {name}".encode())
 
@@ -103,6 +104,26 @@ def password_hash(url: str) -> str:
         ).fetchone()
     assert row is not None
     return str(row[0])
+
+
+async def test_an_owner_that_is_no_superuser_is_enough(empty_database_url: str) -> None:
+    """As on a managed server, where nobody is one."""
+    name = urlsplit(empty_database_url).path.removeprefix("/")
+    owner = as_user(empty_database_url, OWNER, "o1")
+    writer = as_user(empty_database_url, WRITER, "w1")
+    with dropped_afterwards(empty_database_url):
+        with psycopg.connect(empty_database_url, autocommit=True) as admin:
+            admin.execute(f"CREATE ROLE {OWNER} LOGIN CREATEROLE PASSWORD 'o1'".encode())
+            admin.execute(f"ALTER DATABASE {name} OWNER TO {OWNER}".encode())
+        assert schema.migrate(owner) == schema.migration_names()
+        assert grant_roles(owner, writer_url=writer) == [WRITER]
+        assert grant_roles(owner, writer_url=writer) == [WRITER]
+        async with connect(writer, application_name="spot test") as connection:
+            await prepare_writer(connection)
+            assert await upsert_candles(connection, EXCHANGE, [make_candle(start=LONG_AGO)]) == 1
+        with maintenance.connect(owner) as session:
+            [dropped] = maintenance.drop_old(session, utc_now(), [(Granularity.ONE_MINUTE, 30)])
+        assert dropped.parts == 1
 
 
 def test_the_owner_is_left_alone(database_url: str) -> None:
