@@ -58,6 +58,9 @@ class Pace:
     drain_seconds: float = 4.0  # of the 10 s between SIGTERM and SIGKILL
     lag_deadline_seconds: float = 20.0
     reread_seconds: float = 60.0
+    # A connection on which nothing is asked, or a request that never gets to its end. Above the 60 s
+    # for which proxies keep theirs, so that none of them sends a request into a closing one.
+    idle_seconds: float = 75.0
     query_seconds: float = 5.0  # a request that waits longer for the database is told so
 
 

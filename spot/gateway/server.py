@@ -105,6 +105,7 @@ async def _serving(gateway: Gateway, sock: socket.socket) -> AsyncIterator[None]
         handle_signals=False,
         handler_cancellation=True,  # the only way a stream learns that its client left
         access_log=None,
+        keepalive_timeout=gateway.pace.idle_seconds,
         shutdown_timeout=REQUEST_GRACE_SECONDS,
     )
     await runner.setup()

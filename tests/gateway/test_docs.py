@@ -82,6 +82,7 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"After {pace.lag_deadline_seconds:g} s it is cut" in TEXT
     lifetime = pace.lifetime_seconds / 60
     assert f"after {0.8 * lifetime:g} to {lifetime:g} minutes" in TEXT
+    assert f"is closed after {pace.idle_seconds:g} s" in TEXT
     assert f"waits at most {pace.query_seconds:g} s" in TEXT
     assert f"0 to {query.MAX_EVERY_MS}" in TEXT
     assert f"1 to {query.MAX_CANDLES} ({query.DEFAULT_CANDLES})" in TEXT

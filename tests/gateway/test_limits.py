@@ -1,11 +1,14 @@
 """Who is admitted, how fast, and whose address a request comes from."""
 
+import asyncio
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from spot.gateway.answers import ApiError
+from spot.gateway.gateway import Pace
 from spot.gateway.limits import ClientAddresses, StreamLimits, address_group
 from tests.fixtures.gateway import Publisher, open_stream, running_gateway
 
@@ -103,3 +106,23 @@ async def test_over_limit_requests_get_their_documented_answer(
                 statuses.append(stream.status)
         assert statuses.count(503) >= 1
         assert statuses[0] == 200
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"GET /api/v1/stream?product=BTC-USD HTTP/1.1\r\nHost: x\r\n"]
+)
+async def test_request_that_never_ends_is_closed_and_streams_are_not(
+    database_url: str, publish: Publisher, text: bytes
+) -> None:
+    pace = Pace(heartbeat_seconds=0.1, idle_seconds=0.4)
+    async with (
+        running_gateway(database_url, pace=pace) as (_, url),
+        open_stream(url, "product=BTC-USD&format=json") as stream,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(text)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        beats = [event for event in stream.events if event.name == "heartbeat"]
+        await stream.until(lambda e: e.name == "heartbeat" and e not in beats)
