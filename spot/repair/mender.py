@@ -21,6 +21,7 @@ from spot.clock import from_unix, monotonic
 from spot.coinbase.rest import CoinbaseRest
 from spot.errors import ExchangeError, StoreError
 from spot.models import Candle, Coverage, Granularity, TradeGap
+from spot.outage import Outage
 from spot.repair.auditor import Auditor
 from spot.repair.gap_book import GapBook
 
@@ -37,6 +38,8 @@ SETTLE_SECONDS = 75
 MOST_DAYS = 7
 # So often the trades are asked for, over some minutes, before the exchange's candles will do.
 MOST_TRIES_FOR_TRADES = 8
+# Most gaps wait a little: for candles to settle, for REST to know a trade. So long is news.
+WARN_AFTER_TRIES = 8
 # Requests wait for each other in the limiter; a few at once hide the network's delay.
 WORKERS = 3
 IDLE_SECONDS = 0.25
@@ -170,11 +173,11 @@ class Mender:
             self.counts["failed"] += 1
             _, backoff = self._waits.get(key, (0.0, Backoff(1.0, 60.0)))
             self._waits[key] = (monotonic() + backoff.next_delay(), backoff)
-            if backoff.attempts in {1, 10}:
-                fields = {"product": gap.product_id, "error": str(exc), "tries": backoff.attempts}
-                logger.warning("gap not mended yet", extra=fields)
+            if backoff.attempts >= WARN_AFTER_TRIES:
+                self._outage.begin(str(exc), product=gap.product_id, tries=backoff.attempts)
         else:
             self._waits.pop(key, None)
+            self._outage.end()
 
     async def _by_trades(self, gap: TradeGap) -> None:
         """Fetch the newest page of missing trades; what remains is a smaller gap, chosen again."""
