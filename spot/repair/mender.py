@@ -70,6 +70,8 @@ class Mender:
         self._busy: set[str] = set()
         self._waits: dict[tuple[str, int], tuple[float, Backoff]] = {}
         self.counts: Counter[str] = Counter()
+        # An outage of REST tears a hole into every product: it is one piece of news.
+        self._outage = Outage(logger, began="gaps cannot be mended yet", ended="gaps are mended")
 
     @property
     def busy(self) -> frozenset[str]:
