@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 CODE := spot shards tests
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
 
-.PHONY: help setup up demo test chaos check bench bench-fanout fmt lint types cov lock clean
+.PHONY: help setup up demo test chaos check screenshots bench bench-fanout fmt lint types cov lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed $(VENV)/.assets ## everything into .venv, with the command .venv/bin/spot
 
@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml requirements-dev.lock
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The page's scripts, pinned by hash. Without a network the set-up goes on and the page asks a CDN;
+# The page's scripts, pinned by hash. Without a network the set-up goes on and the page says what is missing;
 # the next make tries again.
 $(VENV)/.assets: $(VENV)/.installed $(wildcard spot/gateway/assets.py)
 	@$(BIN)/python -m spot.gateway.assets && touch $@ || echo "make: the page's scripts could not be fetched now; trying again next time"
@@ -39,6 +39,9 @@ chaos: setup ## accidents at full length: about an hour, prints recovery times
 	@SPOT_CHAOS=full $(BIN)/python -m pytest -q -p no:randomly tests/chaos
 
 check: lint types test ## what must pass before a commit is shared
+
+screenshots: setup ## the pictures in docs/images, of a demo as it runs
+	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
 bench: setup ## the benchmarks, with their peers where installed
 	@$(BIN)/python -m bench
