@@ -201,7 +201,7 @@ class Gateway:
 
     async def _watch(self) -> None:
         """Read the shards' rows and, less often, the products and their day."""
-        catalog_due_at = 0.0
+        catalog_due_at = days_due_at = 0.0
         while True:
             try:
                 async with asyncio.timeout(WATCH_TIMEOUT_SECONDS):
@@ -211,18 +211,18 @@ class Gateway:
                         self.tail.compare(self._statuses)
                     if monotonic() >= catalog_due_at or not self.catalog.products:
                         await self.catalog.refresh()
-                        await self._read_days()
                         catalog_due_at = monotonic() + CATALOG_SECONDS
+                    # Once the exchange's time is known, by which a day is reckoned.
+                    if monotonic() >= days_due_at and self.tail.newest_at is not None:
+                        await self._read_days(self.tail.newest_at)
+                        days_due_at = monotonic() + CATALOG_SECONDS
                 self._set_connected(is_connected=True)
             except (StoreError, TimeoutError) as exc:
                 self._set_connected(is_connected=False, reason=type(exc).__name__)
             await asyncio.sleep(WATCH_SECONDS)
 
-    async def _read_days(self) -> None:
-        """Read what the last 24 hours were, in the exchange's time."""
-        newest_at = self.tail.newest_at
-        if newest_at is None:
-            return
+    async def _read_days(self, newest_at: datetime) -> None:
+        """Read what the 24 hours before this time were."""
         start = DAY_GRANULARITY.floor(newest_at) + DAY_GRANULARITY.seconds - DAY_SECONDS
         self.days = await day_summaries(self.pool, self.settings.exchange, DAY_GRANULARITY, start)
 

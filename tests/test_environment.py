@@ -1,0 +1,54 @@
+"""The gateway's settings: what they take, what they refuse, and that no secret is shown."""
+
+import pytest
+
+from spot.errors import SettingsError
+from spot.settings import Settings
+
+DATABASE = {"DATABASE_URL": "postgresql://somebody@somewhere/spot"}
+SECRET = "x" * 32
+
+
+def test_gateway_settings_are_read() -> None:
+    found = Settings.load(
+        DATABASE
+        | {
+            "SPOT_GATEWAY_WORKERS": "4",
+            "SPOT_MAX_STREAMS_PER_ADDRESS": "7",
+            "SPOT_CONNECTS_PER_SECOND": "8",
+            "SPOT_TRUSTED_PROXIES": "10.0.0.0/8, 192.168.1.1,2001:db8::/32",
+            "SPOT_AUTH_SECRET": SECRET,
+            "SPOT_AUTH_AUDIENCE": "spot",
+        }
+    )
+    assert (found.gateway_workers, found.max_streams_per_address) == (4, 7)
+    assert found.connects_per_second == 8
+    assert found.trusted_proxies == ("10.0.0.0/8", "192.168.1.1/32", "2001:db8::/32")
+    assert (found.auth_secret, found.auth_audience) == (SECRET, "spot")
+    assert SECRET not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SPOT_GATEWAY_WORKERS", "0"),
+        ("SPOT_GATEWAY_WORKERS", "65"),
+        ("SPOT_MAX_STREAMS_PER_ADDRESS", "many"),
+        ("SPOT_CONNECTS_PER_SECOND", "1.5"),
+        ("SPOT_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("SPOT_TRUSTED_PROXIES", "proxy.example"),
+        ("SPOT_AUTH_SECRET", "too short to be one"),
+        ("SPOT_AUTH_JWKS", "ftp://keys.example"),
+    ],
+)
+def test_wrong_values_are_named_and_secrets_are_not_repeated(name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(DATABASE | {name: text})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: wanted ")
+    assert name != "SPOT_AUTH_SECRET" or text not in problem
+
+
+def test_secret_and_keys_are_one_or_the_other() -> None:
+    with pytest.raises(SettingsError, match="SPOT_AUTH_JWKS"):
+        Settings.load(DATABASE | {"SPOT_AUTH_SECRET": SECRET, "SPOT_AUTH_JWKS": "/keys.json"})
