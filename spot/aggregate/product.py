@@ -12,7 +12,7 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from spot.aggregate.evidence import MICRO, Evidence
-from spot.aggregate.intervals import kept_from
+from spot.aggregate.intervals import PARENTS, kept_from
 from spot.aggregate.rollup import PROVEN_TRADES, envelope, fold, rank
 from spot.aggregate.slots import NEVER, Slot, Slots
 from spot.aggregate.trades import MinuteBuilder
@@ -203,13 +203,17 @@ class ProductCandles:
         if is_coarse_due:
             self._coarse_period = period
         news: list[CandleUpdate] = []
+        waiting: set[tuple[Granularity, int]] = set()
         for granularity, marked in self._slots.marked.items():
             if not marked:
                 continue
             slots = self._slots.of[granularity]
             for start in sorted(marked):
                 slot = slots[start]
-                if granularity is not MINUTE and not slot.complete and not is_coarse_due:
+                can_wait = granularity is not MINUTE and not is_coarse_due
+                if can_wait and (not slot.complete or (granularity, start) in waiting):
+                    # What folds from it waits too: its fold would lack this child's news.
+                    waiting.update((p, p.floor(start)) for p in PARENTS[granularity])
                     continue
                 marked.discard(start)
                 candle = self._news(granularity, start, slot, now)
