@@ -187,6 +187,7 @@ class Aggregator:
         """Hold a product's candles since UNIX second `since` again, for a repair."""
         if product_id in self._products:
             self._products[product_id].recall(candles, since)
+            self._touched.add(product_id)
 
     def release(self, product_id: str) -> None:
         """End a repair: what was recalled may be forgotten."""
