@@ -12,7 +12,7 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from spot.aggregate.evidence import MICRO, Evidence
-from spot.aggregate.intervals import PARENTS, kept_from
+from spot.aggregate.intervals import kept_from
 from spot.aggregate.rollup import PROVEN_TRADES, envelope, fold, rank
 from spot.aggregate.slots import NEVER, Slot, Slots
 from spot.aggregate.trades import MinuteBuilder
@@ -195,26 +195,25 @@ class ProductCandles:
     def changes(self, now: datetime, *, coarse_every: int, everything: bool) -> list[CandleUpdate]:
         """Return the states that changed, fine to coarse and in order of start.
 
-        Open candles coarser than a minute are told at most once per `coarse_every` µs of
-        exchange time, completed ones and corrections at once.
+        Running candles coarser than a minute are told at most once per `coarse_every` µs of
+        exchange time; what is over, and corrections of it, at once.
         """
-        period = (unix_microseconds(now) + self._phase) // coarse_every
+        moment = unix_microseconds(now)
+        period = (moment + self._phase) // coarse_every
         is_coarse_due = everything or period != self._coarse_period
         if is_coarse_due:
             self._coarse_period = period
         news: list[CandleUpdate] = []
-        waiting: set[tuple[Granularity, int]] = set()
         for granularity, marked in self._slots.marked.items():
             if not marked:
                 continue
             slots = self._slots.of[granularity]
+            can_wait = granularity is not MINUTE and not is_coarse_due
             for start in sorted(marked):
-                slot = slots[start]
-                can_wait = granularity is not MINUTE and not is_coarse_due
-                if can_wait and (not slot.complete or (granularity, start) in waiting):
-                    # What folds from it waits too: its fold would lack this child's news.
-                    waiting.update((p, p.floor(start)) for p in PARENTS[granularity])
+                # What folds from a running interval runs itself, so all of them wait together.
+                if can_wait and (start + granularity.seconds) * MICRO > moment:
                     continue
+                slot = slots[start]
                 marked.discard(start)
                 candle = self._news(granularity, start, slot, now)
                 if candle is not None:
