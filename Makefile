@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CODE := spot shards tests
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
 
-.PHONY: help setup up demo test chaos check screenshots bench bench-fanout fmt lint types cov lock clean
+.PHONY: help setup up demo test soak chaos check screenshots bench bench-fanout fmt lint types cov lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ demo: setup ## the same on a simulated exchange: no account, no network
 
 test: setup ## all tests
 	@$(BIN)/python -m pytest -q
+
+soak: setup ## a fleet with every fault on for some minutes, judged candle by candle
+	@$(BIN)/python -m tests.soak
 
 chaos: setup ## accidents at full length: about an hour, prints recovery times
 	@SPOT_CHAOS=full $(BIN)/python -m pytest -q -p no:randomly tests/chaos
