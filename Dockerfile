@@ -22,7 +22,7 @@ COPY sql sql
 COPY spot spot
 COPY shards shards
 # The page's third-party script, pinned by hash, goes into the package before it is built.
-RUN PYTHONPATH=/src:/opt/spot/lib/python3.11/site-packages /opt/build/bin/python -m spot.gateway.assets \
+RUN PYTHONPATH=/src /opt/build/bin/python -m spot.gateway.assets \
     && /opt/build/bin/hatchling build -t wheel -d /dist \
     && /opt/build/bin/pip --python /opt/spot/bin/python install --no-deps /dist/*.whl \
     && /opt/spot/bin/python -m compileall -q /opt/spot/lib

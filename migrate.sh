@@ -9,6 +9,7 @@ set -Eeuo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 if [[ ${1:-} == --job ]]; then
+    PROGRAM=migrate.sh
     # shellcheck source=cloud/common.sh
     source "$here/cloud/common.sh"
     # shellcheck source=cloud/job.sh

@@ -5,6 +5,11 @@
 # (captures yes or no), so that --dry-run can print all of them and run none. Secrets travel on
 # standard input or in a file of this user alone, never in an argument.
 
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+    echo "$PROGRAM: wanted bash 4.4 or newer, found $BASH_VERSION (macOS: brew install bash)" >&2
+    exit 2
+fi
+
 PROJECT=${PROJECT:-}
 REGION=${REGION:-us-central1}
 PREFIX=spot

@@ -44,7 +44,6 @@ read_job_options() {
 }
 
 run_as_job() {
-    PROGRAM=migrate.sh
     trap tell_failure ERR
     read_job_options "$@"
     need gcloud "install the Google Cloud SDK"

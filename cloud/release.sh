@@ -139,6 +139,7 @@ release_gateway() {
     local secret
     find_image
     secret=$(secret_version "$URL_GATEWAY")
+    # Cloud Run's own front end hands requests on from a link-local address.
     step "deploying the gateway" "the former revision goes on serving; run it again"
     run gcloud run deploy "$PREFIX-gateway" --image="$IMAGE" "${HERE[@]}" \
         --service-account="$(account gateway)" --args=gateway \

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
@@ -53,6 +54,20 @@ def test_storage_by_option_and_by_pgoptions(empty_database_url: str) -> None:
     assert "candles.storage=wrong is not possible" in refused.stderr
     assert run("up", "--storage", "native", DATABASE_URL=empty_database_url).returncode == 0
     assert schema.storage(empty_database_url) == "native"
+
+
+def test_up_makes_the_programs_roles_and_says_so(empty_database_url: str) -> None:
+    parts = urlsplit(empty_database_url)
+    url = urlunsplit(parts._replace(netloc="spot_test_page:x@"))
+    url = url if "://" in url else url.replace(":/", ":///", 1)
+    try:
+        up = run("up", DATABASE_URL=empty_database_url, SPOT_GATEWAY_DATABASE_URL=url)
+        assert (up.returncode, up.stderr) == (0, "")
+        assert up.stdout.splitlines()[-1] == "granted spot_test_page its rights"
+    finally:
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute("DROP OWNED BY spot_test_page")
+            connection.execute("DROP ROLE spot_test_page")
 
 
 def test_user_without_a_name_can_migrate(empty_database_url: str) -> None:

@@ -201,6 +201,20 @@ def test_dry_run_prints_everything_and_runs_nothing(
     assert done.output.count("+ gcloud ") >= 4
 
 
+def test_the_readmes_walk_works_as_it_is_written(cloud: Cloud) -> None:
+    section = (ROOT / "README.md").read_text().partition("## In the cloud")[2].partition("\n## ")[0]
+    lines = [line.split("#")[0].split() for line in section.splitlines()]
+    walk = [line for line in lines if line[:1] == ["./deploy.sh"]]
+    assert [line[1] for line in walk] == ["setup", "setup", "deploy", "status", "rollback"]
+    for line in walk:
+        done = run_trusted(
+            cloud, "deploy.sh", *line[1:], "--dry-run", variables={"PROJECT": "mine", "REGION": "asia-east1"}
+        )  # fmt: skip
+        assert (done.status, done.errors) == (0, "")
+        assert "--project=mine" in done.output
+        assert "us-central1" not in done.output
+
+
 def test_dry_run_needs_neither_gcloud_nor_a_project(cloud: Cloud, tmp_path: Path) -> None:
     for name in ("bash", "dirname", "mktemp", "od", "tr", "rm", "env", "git"):
         (tmp_path / name).symlink_to(Path("/usr/bin") / name)
