@@ -118,3 +118,19 @@ def test_new_migration_gets_the_next_number_and_a_rollback(
     [added] = set(schema.migration_names()) - set(before)
     assert added == f"{len(before) + 1:04d}.add-fees"
     assert (folder / f"{added}.rollback.sql").exists()
+
+
+def test_the_whole_round_on_timescale(timescale_url: str) -> None:
+    names = schema.migration_names()
+    try:
+        assert run("up", DATABASE_URL=timescale_url).returncode == 0
+        status = run("status", DATABASE_URL=timescale_url)
+        assert status.returncode == 0, status.stderr
+        assert "TimescaleDB " in status.stdout
+        assert "candles are stored: timescale (a hypertable)" in status.stdout
+        again = run("up", DATABASE_URL=timescale_url)
+        assert again.stdout == "nothing to apply\n"
+    finally:
+        down = run("down", str(len(names)), "--yes", "--force", DATABASE_URL=timescale_url)
+    assert down.returncode == 0, down.stderr
+    assert run("status", DATABASE_URL=timescale_url).returncode == 1

@@ -27,7 +27,7 @@ def run_trusted(cloud: Cloud, *arguments: str, **options: Any) -> CloudRun:
             "--max-retries=0 --no-such-flag",
             "unrecognized arguments: --no-such-flag",
         ),
-        ("jobs deploy", "jobs depoly", "Invalid choice: 'depoly'"),
+        ("jobs deploy", "jobs launch", "Invalid choice: 'launch'"),
         ("--tasks=1", "--tasks=one", "one"),
     ],
 )
@@ -53,6 +53,13 @@ def test_it_stops_at_the_first_failure_and_says_what_to_do(cloud: Cloud) -> None
         " nothing after it was done",
         "deploy.sh: what to do: you need roles/cloudsql.admin; run setup again, it goes on where it stopped",
     ]
+
+
+@pytest.mark.parametrize("missing", ["sql backups create", "images describe", "jobs deploy"])
+def test_no_step_is_done_after_one_that_failed(cloud: Cloud, missing: str) -> None:
+    done = run_trusted(cloud, "deploy.sh", "release", "all", *HERE, refuses=missing)
+    assert done.status == 1
+    assert missing in " ".join(done.commands[-1])
 
 
 def test_a_failing_migration_stops_the_release(cloud: Cloud) -> None:

@@ -254,3 +254,14 @@ def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     for command in (("check", "config", "prometheus.yaml"), ("check", "rules", "alerts.yaml")):
         done = call(promtool, *command[:2], str(tmp_path / command[2]))
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_fires_on_what_it_is_for(tmp_path: Path) -> None:
+    promtool = tool("promtool")
+    shutil.copy(ROOT / "compose" / "alerts.yaml", tmp_path)
+    cases = ROOT / "tests" / "cloud" / "alerts_test.yaml"
+    rules = sum(len(group["rules"]) for group in read(tmp_path / "alerts.yaml")["groups"])
+    assert read(cases)["tests"][1]["promql_expr_test"][0]["exp_samples"][0]["value"] == rules
+    shutil.copy(cases, tmp_path)
+    done = call(promtool, "test", "rules", str(tmp_path / cases.name))
+    assert done.returncode == 0, done.stdout + done.stderr
