@@ -9,6 +9,8 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.processes",
     "tests.fixtures.proxy",
+    "tests.fixtures.chaos_server",
+    "tests.fixtures.chaos_log",
     "tests.fixtures.chaos",
     "tests.fixtures.store",
     "tests.fixtures.timescale",

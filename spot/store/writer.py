@@ -260,4 +260,5 @@ class BatchWriter:
                 await connection.execute(statements.NOTIFY, (notification.CHANNEL, payload))
         except (StoreError, psycopg.Error) as exc:
             self.notifications_failed += 1
-            logger.warning("notification failed", extra={"error": str(exc)})
+            # Counted; where the database is away the next flush tells that.
+            logger.info("notification failed", extra={"error": text_of(exc)})

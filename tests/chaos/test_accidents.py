@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.fixtures.chaos import IS_FULL, SCALE, Stage, gateway_is_fresh, point_again, tell
+from tests.fixtures.chaos import IS_FULL, SCALE, Stage, gateway_is_fresh, point_again
+from tests.fixtures.chaos_log import tell
 from tests.fixtures.fleet import until
 from tests.fixtures.processes import Program, is_alive
 
@@ -116,13 +117,13 @@ async def test_nothing_is_wrong_or_lost(stage: Stage, accidents: tuple[Accident,
     play = Play(stage)
     play.gateway, play.url = await stage.gateway()
     await stage.begin()
-    stage.new_lines()
+    stage.logs.new_lines()
     for accident in accidents:
         await accident(play)
         seconds = await stage.fresh()
         tell(f"{accident.__name__}: whole again after {seconds:.1f} s")
         await until(lambda: gateway_is_fresh(play.url), "the gateway to be fresh")
-        stage.check_log()
+        stage.logs.check()
     await stage.exact()
     await stage.check_epochs()
     for program in (play.fleet, play.gateway):

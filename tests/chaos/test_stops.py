@@ -9,14 +9,18 @@ import psycopg
 import pytest
 
 from spot.clock import monotonic
-from tests.fixtures.chaos import IS_FULL, SCALE, Stage, tell
+from tests.fixtures.chaos import IS_FULL, SCALE, Stage
+from tests.fixtures.chaos_log import tell
 from tests.fixtures.fleet import get_json, until
 from tests.fixtures.processes import Program, is_alive
 
-ROUNDS = 20 if IS_FULL else 3
+# A terminal's Ctrl-C reaches the whole group; a platform's SIGTERM the supervisor alone.
+SIGNALS = (
+    [signal.SIGTERM] * 20 + [signal.SIGINT] * 5 if IS_FULL else [signal.SIGTERM, signal.SIGINT]
+)
 # What a stop may take: the platform kills after ten seconds.
 STOP_SECONDS = 8.0
-AWAY_SECONDS = 300.0 if IS_FULL else 8.0
+AWAY_SECONDS = 300.0
 # Of a shard with tens of products: the batch's bound is a multiple of what an outage fills.
 MOST_MEMORY = 400 * 1024 * 1024
 
@@ -56,12 +60,9 @@ def newest_told(stage: Stage) -> dict[str, int]:
 
 
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["term", "ctrl-c"])
-async def test_every_stop_under_load_flushes_and_is_over_in_time(
-    stage: Stage, signum: signal.Signals
-) -> None:
+async def test_every_stop_under_load_flushes_and_is_over_in_time(stage: Stage) -> None:
     took: list[float] = []
-    for number in range(ROUNDS if signum is signal.SIGTERM else 1 + ROUNDS // 4):
+    for number, signum in enumerate(SIGNALS):
         fleet = stage.fleet(f"fleet-{number}")
         await until_writing(stage, fleet)
         # Everything that was told a moment ago must be in the table when they are gone.
@@ -70,7 +71,7 @@ async def test_every_stop_under_load_flushes_and_is_over_in_time(
         family = fleet.family()
         began_at = monotonic()
         if signum is signal.SIGINT:
-            os.killpg(fleet.process.pid, signum)  # a terminal tells the whole group
+            os.killpg(fleet.process.pid, signum)
         else:
             fleet.process.send_signal(signum)
         assert await asyncio.to_thread(fleet.end, 12) == 0, fleet.log
@@ -82,7 +83,7 @@ async def test_every_stop_under_load_flushes_and_is_over_in_time(
         stored = await asyncio.to_thread(newest_trade, stage.server.url)
         late = {p: (known[p], stored.get(p)) for p in known if stored.get(p, 0) < known[p]}
         assert late == {}
-    tell(f"{signum.name}: {len(took)} stops under load, the slowest {max(took):.2f} s")
+    tell(f"{len(took)} stops under load, the slowest {max(took):.2f} s")
     assert max(took) < STOP_SECONDS
 
 
@@ -92,6 +93,7 @@ async def memory_of(stage: Stage, fleet: Program) -> list[int]:
     return [int(shard["memory_bytes"]) for shard in health["shards"]]
 
 
+@pytest.mark.skipif(not IS_FULL, reason="minutes long: make chaos")
 @pytest.mark.timeout(1_800)
 async def test_memory_is_bounded_while_the_database_is_away(stage: Stage) -> None:
     fleet = stage.fleet("fleet")
@@ -101,7 +103,7 @@ async def test_memory_is_bounded_while_the_database_is_away(stage: Stage) -> Non
     ends_at = monotonic() + AWAY_SECONDS
     peaks = [before]
     for _ in itertools.takewhile(lambda _: monotonic() < ends_at, itertools.count()):
-        await asyncio.sleep(min(2.0, AWAY_SECONDS / 4))  # it is the outage that has to last
+        await asyncio.sleep(2.0)  # it is the outage that has to last
         peaks.append(max(await memory_of(stage, fleet)))
     health = await get_json(f"{stage.health_url(fleet)}/health", any_status=True)
     waiting = sum(shard["rows_pending"] for shard in health["shards"])

@@ -8,7 +8,8 @@ import signal
 import pytest
 
 from spot.clock import monotonic
-from tests.fixtures.chaos import SCALE, Stage, tell
+from tests.fixtures.chaos import IS_FULL, SCALE, Stage
+from tests.fixtures.chaos_log import tell
 from tests.fixtures.fleet import get_json, until
 from tests.fixtures.gateway import open_stream
 from tests.fixtures.processes import Program
@@ -74,7 +75,7 @@ async def test_a_standby_takes_over_from_a_stopped_owner_which_then_writes_nothi
         await until_all(stage, second, "standby")
         await asyncio.sleep(SCALE.together_seconds)  # two complete fleets run together
         assert set(await phases(stage, first)) == {"owner"}
-        stage.new_lines()
+        stage.logs.new_lines()
 
         send(first, signal.SIGSTOP)
         stopped_at = monotonic()
@@ -87,7 +88,7 @@ async def test_a_standby_takes_over_from_a_stopped_owner_which_then_writes_nothi
         await until_all(stage, first, "standby")
         assert set(await phases(stage, second)) == {"owner"}
         await stage.fresh()
-        stage.check_log()
+        stage.logs.check()
 
         ended_at = monotonic()
         await stage.stop(second)
@@ -103,10 +104,10 @@ async def test_a_standby_takes_over_from_a_stopped_owner_which_then_writes_nothi
 
 @pytest.mark.timeout(900)
 async def test_another_count_is_rolled_out_shard_by_shard(stage: Stage) -> None:
-    """From two shards to three and back, each a container of its own, as a platform does it."""
+    """From two shards to three (and back, at full length), each a container of its own, as a platform does it."""
     running = {(2, i): stage.fleet(f"2-{i}", shards=2, SHARD_INDEX=str(i)) for i in range(2)}
     await stage.begin(2)
-    for old, new in ((2, 3), (3, 2)):
+    for old, new in ((2, 3), (3, 2)) if IS_FULL else ((2, 3),):
         began_at = monotonic()
         for index in range(new):
             program = stage.fleet(f"{new}-{index}-of-{old}", shards=new, SHARD_INDEX=str(index))
