@@ -7,16 +7,18 @@ import pytest
 from playwright.async_api import Page, ViewportSize
 
 from spot.clock import utc_now
+from spot.store import Pool
 from tests.fixtures.browser import (
     DESKTOP,
     PHONE,
     needs_browser,
     open_page,
+    serving,
     until_ready,
     until_state,
     until_text,
 )
-from tests.fixtures.gateway import Publisher, running_gateway
+from tests.fixtures.gateway import Publisher
 from tests.fixtures.store import make_candle
 
 pytest.importorskip("axe_playwright_python", reason="axe-core is not installed here")
@@ -45,11 +47,11 @@ async def violations(page: Page) -> list[str]:
     ids=["dark", "light", "phone"],
 )
 async def test_no_serious_issue(
-    database_url: str, publish: Publisher, scheme: str, viewport: ViewportSize
+    database_url: str, publish: Publisher, pool: Pool, scheme: str, viewport: ViewportSize
 ) -> None:
     await publish(*(make_candle(product_id=name, updated_at=utc_now()) for name in NAMES))
     async with (
-        running_gateway(database_url, is_simulated=False) as (_, url),
+        serving(database_url, pool) as (_, url),
         open_page(viewport, color_scheme=scheme) as page,
     ):
         await page.goto(url)

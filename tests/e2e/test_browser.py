@@ -11,8 +11,10 @@ from spot.clock import utc_now
 from spot.models import Candle, Coverage, Granularity
 from spot.store import Pool, candles, save_products, save_status
 from tests.fixtures.browser import (
+    feeding,
     needs_browser,
     open_page,
+    serving,
     until_bars,
     until_ready,
     until_state,
@@ -34,7 +36,7 @@ async def test_page_shows_what_the_database_holds(
     database_url: str, publish: Publisher, pool: Pool
 ) -> None:
     await publish(now())
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_ready(page, "BTC-USD")
         await until_state(page, "live")
@@ -52,7 +54,7 @@ async def test_corrections_and_doubts_are_drawn(
     database_url: str, publish: Publisher, pool: Pool
 ) -> None:
     await publish(now(complete=True), now(start=START + 60))
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_ready(page, "BTC-USD")
         await publish(
@@ -80,7 +82,7 @@ async def test_page_survives_a_gateway_restart_without_a_hole(
 ) -> None:
     await publish(now())
     async with open_page() as page:
-        async with running_gateway(database_url) as (_, url):
+        async with serving(database_url, pool) as (_, url):
             port = int(url.rpartition(":")[2])
             await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
             await until_ready(page, "BTC-USD")
@@ -89,7 +91,7 @@ async def test_page_survives_a_gateway_restart_without_a_hole(
         await until_state(page, "silent")
         missed = [now(start=START + 60 * n, complete=n < 5) for n in range(6)]
         await publish(*missed)
-        async with running_gateway(database_url, port=port):
+        async with serving(database_url, pool, port=port):
             await until_state(page, "live")
             await until_bars(page, await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE))
             await publish(now(start=START + 360, close=Decimal("97233.33")))
@@ -104,7 +106,7 @@ async def test_older_candles_come_with_the_scroll(
     await publish(
         *(now(start=START - 60 * n, complete=n > 0, volume=Decimal(n)) for n in range(count))
     )
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_ready(page, "BTC-USD")
         plot = await page.locator(".plot").bounding_box()
@@ -128,10 +130,10 @@ async def test_older_candles_come_with_the_scroll(
 
 
 async def test_pause_stops_the_page_and_resuming_brings_the_present(
-    database_url: str, publish: Publisher
+    database_url: str, publish: Publisher, pool: Pool
 ) -> None:
     await publish(now())
-    async with running_gateway(database_url) as (gateway, url), open_page() as page:
+    async with serving(database_url, pool) as (gateway, url), open_page() as page:
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_state(page, "live")
         await page.click("#pause")
@@ -149,22 +151,23 @@ async def test_page_says_that_prices_are_not_live(
 ) -> None:
     await publish(make_candle(at=1))
     async with running_gateway(database_url) as (_, url), open_page() as page:
-        await page.goto(f"{url}/?product=BTC-USD")
-        await until_state(page, "live")
+        async with feeding(pool):
+            await page.goto(f"{url}/?product=BTC-USD")
+            await until_state(page, "live")
         behind = utc_now() - timedelta(minutes=5)
         await save_status(pool, EXCHANGE, make_status(exchange_at=behind))
         await until_state(page, "stale")
         await until_text(page, "#banner-word", "Not live")
-        await save_status(pool, EXCHANGE, make_status())
-        await until_state(page, "live")
-        await page.wait_for_selector("#banner", state="hidden")
+        async with feeding(pool):
+            await until_state(page, "live")
+            await page.wait_for_selector("#banner", state="hidden")
 
 
 async def test_unknown_market_is_told_with_its_neighbours(
-    database_url: str, publish: Publisher
+    database_url: str, publish: Publisher, pool: Pool
 ) -> None:
     await publish(now())
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=BTX-USD")
         await until_text(page, "#unknown-name", "BTX-USD")
         await page.click('#unknown-near a:has-text("BTC-USD")')
@@ -172,9 +175,9 @@ async def test_unknown_market_is_told_with_its_neighbours(
 
 
 async def test_market_without_a_candle_waits_for_its_first(
-    database_url: str, publish: Publisher
+    database_url: str, publish: Publisher, pool: Pool
 ) -> None:
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=SOL-USD&granularity=1m")
         await page.wait_for_selector('spot-chart .note[data-state="empty"]:visible')
         await publish(now(product_id="SOL-USD"))
@@ -185,7 +188,7 @@ async def test_page_says_that_the_database_is_down(
     publish: Publisher, pool: Pool, proxy: PostgresProxy
 ) -> None:
     await publish(now())
-    async with running_gateway(proxy.url) as (_, url), open_page() as page:
+    async with serving(proxy.url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_state(page, "live")
         proxy.cut()
@@ -196,16 +199,15 @@ async def test_page_says_that_the_database_is_down(
         await page.click('#granularities a:has-text("1h")')
         await page.wait_for_selector('spot-chart .note[data-state="database"]:visible')
         proxy.restore()
-        await save_status(pool, EXCHANGE, make_status())
         await until_state(page, "live")
         await page.wait_for_selector('spot-chart[data-state="empty"]')
 
 
 async def test_without_the_chart_library_the_list_still_lives(
-    database_url: str, publish: Publisher
+    database_url: str, publish: Publisher, pool: Pool
 ) -> None:
     await publish(now())
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.route("**/lightweight-charts.js", lambda route: route.abort())
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_state(page, "live")
@@ -224,7 +226,7 @@ async def test_prices_have_the_precision_of_their_market(
     await save_products(pool, EXCHANGE, [product])
     await publish(now(open=Decimal(3), high=Decimal(3), low=Decimal(3), close=Decimal(3)))
     shown = {"0.01": "3.00", "0.00000001": "3.00000000", "1": "3"}[increment]
-    async with running_gateway(database_url) as (_, url), open_page() as page:
+    async with serving(database_url, pool) as (_, url), open_page() as page:
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_ready(page, "BTC-USD")
         await until_text(page, "#last", shown)
@@ -233,3 +235,37 @@ async def test_prices_have_the_precision_of_their_market(
             "() => document.querySelector('spot-chart').drawn.candles.priceFormatter().format(3)"
         )
         assert formatted == shown
+
+
+async def test_times_are_those_of_the_chosen_zone(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    await publish(now(), now(granularity=Granularity.ONE_HOUR, start=START // 3600 * 3600))
+    async with serving(database_url, pool) as (_, url), open_page() as page:
+        await page.goto(f"{url}/?product=BTC-USD&granularity=1h")
+        await until_text(page, '[data-field="when"]', "1 Dec 2024 14:00")
+        await page.select_option("#zone", "Asia/Tokyo")
+        await until_text(page, '[data-field="when"]', "1 Dec 2024 23:00")
+        await page.reload()  # the choice is kept
+        await until_text(page, '[data-field="when"]', "1 Dec 2024 23:00")
+
+
+@pytest.mark.parametrize("motion", ["reduce", "no-preference"])
+async def test_lines_flash_unless_motion_is_unwanted(
+    database_url: str, publish: Publisher, pool: Pool, motion: str
+) -> None:
+    await publish(now())
+    async with (
+        serving(database_url, pool) as (_, url),
+        open_page(reduced_motion=motion) as page,
+    ):
+        await page.add_init_script(
+            """window.flashes = 0;
+            const animate = Element.prototype.animate;
+            Element.prototype.animate = function (...how) { window.flashes += 1; return animate.apply(this, how); };"""
+        )
+        await page.goto(f"{url}/?product=ETH-USD&granularity=1m")
+        await until_state(page, "live")
+        await publish(now(close=Decimal("97250.07")))
+        await until_text(page, '.row[data-product="BTC-USD"] .price', "97,250.07")
+        assert await page.evaluate("() => window.flashes > 0") is (motion != "reduce")

@@ -190,6 +190,29 @@ async def test_phone_shows_the_list_or_the_chart(dashboard: str) -> None:
         assert await page.evaluate(width) <= PHONE["width"]
 
 
+async def test_nothing_moves_while_prices_tick(dashboard: str) -> None:
+    async with open_page() as page:
+        await page.goto(f"{dashboard}/?product=BTC-USD&granularity=1m")
+        await until_ready(page, "BTC-USD")
+        await until_state(page, "live")
+        moved = await page.evaluate(
+            """async () => {
+                const shifts = [];
+                const watcher = new PerformanceObserver((list) => shifts.push(
+                    ...list.getEntries().map((entry) => entry.sources.map((source) =>
+                        source.node?.id || source.node?.className || source.node?.nodeName))));
+                watcher.observe({ type: "layout-shift" });
+                const price = document.getElementById("last");
+                let ticks = 0;
+                new MutationObserver(() => { ticks += 1; }).observe(price, { childList: true });
+                await new Promise((resolve) => setTimeout(resolve, 6_000));
+                return { ticks, shifts };
+            }"""
+        )
+        assert moved["ticks"] > 0
+        assert moved["shifts"] == []
+
+
 async def test_what_is_shown_can_be_kept(dashboard: str, tmp_path: Path) -> None:
     async with open_page() as page:
         await page.goto(f"{dashboard}/?product=BTC-USD&granularity=1m")

@@ -1,6 +1,6 @@
 // The line above the candles: everything about the one under the crosshair, else about the newest.
 
-import { amount, arrowed, direction, price } from "./format.js";
+import { amount, arrowed, direction, price, steady } from "./format.js";
 import { moment } from "./zone.js";
 
 /** @typedef {import("./types.js").Candle} Candle */
@@ -37,7 +37,7 @@ export class Legend {
 
   /** @param {string} field @param {string} text */
   #write(field, text) {
-    if (this.#parts[field].textContent !== text) this.#parts[field].textContent = text;
+    steady(this.#parts[field], text);
   }
 }
 

@@ -1,7 +1,7 @@
 // Around the chart: which market, its price and last day, the granularities and the tools.
 
 import { addressOf, place } from "./address.js";
-import { amount, arrowed, compact, direction, price } from "./format.js";
+import { amount, arrowed, compact, direction, price, steady } from "./format.js";
 import { GRANULARITIES } from "./granularities.js";
 import { store, stored } from "./preferences.js";
 import { near } from "./selection.js";
@@ -69,6 +69,12 @@ export class ChartPanel {
       this.#parts.streams.close(STREAM);
       this.#title(null);
       return;
+    }
+    // Another market's prices have another width.
+    for (const place of document.querySelectorAll("#detail [data-most]")) {
+      const element = /** @type {HTMLElement} */ (place);
+      delete element.dataset.most;
+      element.style.minWidth = "";
     }
     this.#follow(row, granularity);
     this.#chart.show(row, granularity);
@@ -160,14 +166,14 @@ export class ChartPanel {
     this.#shownPrice = key;
     byId("base").textContent = row.base;
     byId("quote").textContent = `/${row.quote}`;
-    byId("last").textContent = told;
+    steady(byId("last"), told);
     byId("last").className = row.direction > 0 ? "up" : row.direction < 0 ? "down" : "";
-    byId("day-change").textContent = row.change === null ? "–" : arrowed(row.change);
+    steady(byId("day-change"), row.change === null ? "–" : arrowed(row.change));
     byId("day-change").className = row.change === null ? "" : direction(row.change);
-    byId("day-high").textContent = row.high === null ? "–" : price(row.high, row.digits);
-    byId("day-low").textContent = row.low === null ? "–" : price(row.low, row.digits);
-    byId("day-volume").textContent = row.volume === null ? "–" : `${amount(row.volume)} ${row.base}`;
-    byId("day-turnover").textContent = row.volume === null ? "–" : `${compact(row.turnover)} ${row.quote}`;
+    steady(byId("day-high"), row.high === null ? "–" : price(row.high, row.digits));
+    steady(byId("day-low"), row.low === null ? "–" : price(row.low, row.digits));
+    steady(byId("day-volume"), row.volume === null ? "–" : `${amount(row.volume)} ${row.base}`);
+    steady(byId("day-turnover"), row.volume === null ? "–" : `${compact(row.turnover)} ${row.quote}`);
     this.#title(`${told} ${row.base}/${row.quote}`);
   }
 

@@ -66,3 +66,15 @@ export function age(seconds) {
   if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
   return `${Math.round(seconds / 86_400)} days`;
 }
+
+/** Write a number that ticks into a place that never becomes narrower, so that its neighbours stay.
+ * @param {HTMLElement} element @param {string} text */
+export function steady(element, text) {
+  if (element.textContent === text) return;
+  const most = Math.max(text.length, Number(element.dataset.most ?? 0));
+  if (String(most) !== element.dataset.most) {
+    element.dataset.most = String(most);
+    element.style.minWidth = `${most}ch`;
+  }
+  element.textContent = text;
+}
