@@ -228,8 +228,8 @@ class Gateway:
 
     def _set_connected(self, *, is_connected: bool, reason: str = "") -> None:
         if is_connected != self._is_database_connected:
-            level = logging.INFO if is_connected else logging.ERROR
-            logger.log(level, "database", extra={"connected": is_connected, "reason": reason})
+            # The listener, on the same database, warns once and tells how long it took.
+            logger.info("database", extra={"connected": is_connected, "reason": reason})
         self._is_database_connected = is_connected
 
 

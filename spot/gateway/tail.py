@@ -140,7 +140,8 @@ class Tail:
                 self._hub.memory.is_exact = not self._doubt.is_set()
                 backoff.reset()
             except (StoreError, TimeoutError) as exc:
-                logger.warning("reading again failed", extra={"reason": type(exc).__name__})
+                # The listener tells of the same outage, once.
+                logger.debug("reading again failed", extra={"reason": type(exc).__name__})
                 self._suspect()
                 await asyncio.sleep(backoff.next_delay())
 
