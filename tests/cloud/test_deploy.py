@@ -13,7 +13,7 @@ from spot.settings import Settings
 from tests.fixtures.gcloud import DIGEST, Cloud, CloudRun
 from tests.fixtures.setting_names import setting_names
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 HERE = ("--project", "p1")
 OWN = ("--external-database", "--network", "vpc", "--subnet", "inner")
