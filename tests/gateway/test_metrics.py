@@ -44,7 +44,7 @@ async def test_streams_and_what_they_were_sent_are_counted(
             assert found["spot_gateway_streams_opened_total", opened] == 1
             assert found["spot_gateway_notifications_total", ()] == 1
             assert found["spot_gateway_writes_total", ()] >= 2
-            assert found["spot_gateway_fan_out_seconds_count", ()] == 1
+            assert found["spot_gateway_fan_out_seconds_count", ()] >= 1
             assert found["spot_gateway_notify_lag_seconds_bucket", (("le", "+Inf"),)] == 1
             assert found["spot_gateway_ready_workers", ()] == 1
         await eventually(lambda: gateway.hub.streams == 0)

@@ -87,6 +87,13 @@ async def publish_bursts(publish: Publisher, first: int, count: int) -> None:
         await asyncio.sleep(0.06)
 
 
+async def tell(publish: Publisher, number: int, clients: list[socket.socket]) -> None:
+    """Publish one more state and wait until all of these have read it."""
+    await publish_bursts(publish, number, 1)
+    for client in clients:
+        await read_until(client, f'"trades":{number}'.encode())
+
+
 def memory_kib(pid: int) -> int:
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     assert found is not None
@@ -125,14 +132,10 @@ async def test_those_who_read_do_not_notice_those_who_do_not(
             after = load.figures.since_frame.percentile(95)
             assert (await scrape(url))["spot_gateway_streams_lagging", ()] == DEAF
             # Who reads again in time is told the newest state and goes on; the others are cut.
-            await publish_bursts(publish, 777, 1)
-            for client in deaf[:5]:
-                await read_until(client, b'"trades":777')
+            await tell(publish, 777, deaf[:5])
             await until_scraped(url, "streams_closed_total", ("reason", "slow"), DEAF - 5)
             assert all([await is_cut(client) for client in deaf[5:]])
-            await publish_bursts(publish, 999, 1)
-            for client in deaf[:5]:
-                await read_until(client, b'"trades":999')
+            await tell(publish, 999, deaf[:5])
         assert load.streams == STREAMS
         assert load.figures.reconnects == 0
         await publish_bursts(publish, 1000, 5)
