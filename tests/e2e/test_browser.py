@@ -72,7 +72,7 @@ async def test_corrections_and_doubts_are_drawn(
         await page.keyboard.press("ArrowLeft")
         await page.keyboard.press("ArrowLeft")
         await page.keyboard.press("ArrowLeft")
-        await until_text(page, '[data-field="volume"]', "77.5 BTC")
+        await until_text(page, '[data-field="volume"]', "77.5")
         await until_text(page, '[data-field="revised"]', "revision 1")
         await until_text(page, '[data-field="phase"]', "closed")
 

@@ -199,8 +199,9 @@ async def test_nothing_moves_while_prices_tick(dashboard: str) -> None:
             """async () => {
                 const shifts = [];
                 const watcher = new PerformanceObserver((list) => shifts.push(
-                    ...list.getEntries().map((entry) => entry.sources.map((source) =>
-                        source.node?.id || source.node?.className || source.node?.nodeName))));
+                    ...list.getEntries().flatMap((entry) => entry.sources.map((source) => [
+                        source.node?.parentElement?.textContent,
+                        source.previousRect.toJSON(), source.currentRect.toJSON()]))));
                 watcher.observe({ type: "layout-shift" });
                 const price = document.getElementById("last");
                 let ticks = 0;
@@ -210,7 +211,7 @@ async def test_nothing_moves_while_prices_tick(dashboard: str) -> None:
             }"""
         )
         assert moved["ticks"] > 0
-        assert moved["shifts"] == []
+        assert moved["shifts"] == [], moved["shifts"]
 
 
 async def test_what_is_shown_can_be_kept(dashboard: str, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ export class Legend {
     const share = Number(candle.close) / Number(candle.open) - 1;
     this.#write("change", arrowed(share));
     this.#parts.change.className = direction(share);
-    this.#write("volume", `${amount(candle.volume)} ${row.base}`);
+    this.#write("volume", amount(candle.volume));
+    this.#write("unit", row.base);
     this.#write("when", moment(candle.start, seconds));
     this.#write("phase", candle.complete ? "closed" : "open");
     this.#parts.phase.classList.toggle("running", !candle.complete);

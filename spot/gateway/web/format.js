@@ -67,14 +67,21 @@ export function age(seconds) {
   return `${Math.round(seconds / 86_400)} days`;
 }
 
+/** How wide a character is at most, in widths of a zero. @param {string} character */
+function widthOf(character) {
+  if (character === "." || character === ",") return 0.45;
+  if (/[0-9 ]/.test(character)) return 1;
+  return /[A-Z%\u25b2\u25bc]/.test(character) ? 1.6 : 1.1;
+}
+
 /** Write a number that ticks into a place that never becomes narrower, so that its neighbours stay.
  * @param {HTMLElement} element @param {string} text */
 export function steady(element, text) {
   if (element.textContent === text) return;
-  const most = Math.max(text.length, Number(element.dataset.most ?? 0));
-  if (String(most) !== element.dataset.most) {
-    element.dataset.most = String(most);
-    element.style.minWidth = `${most}ch`;
+  const width = [...text].reduce((sum, character) => sum + widthOf(character), 0);
+  if (width > Number(element.dataset.most ?? 0)) {
+    element.dataset.most = String(width);
+    element.style.minWidth = `max(var(--least, 0ch), ${width.toFixed(2)}ch)`;
   }
   element.textContent = text;
 }

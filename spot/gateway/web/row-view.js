@@ -76,7 +76,10 @@ export class RowView {
     this.#write("price", row.price === null ? "–" : price(row.price, row.digits));
     this.#write("change", row.change === null ? "–" : arrowed(row.change));
     const way = row.change === null ? "flat" : direction(row.change);
-    this.#mark("way", way, () => { this.parts.change.className = `change ${way}`; });
+    this.#mark("way", way, () => {
+      this.parts.change.className = `change ${way}`;
+      this.spark.setAttribute("class", way);
+    });
     this.#write("volume", row.volume === null ? "–" : compact(row.turnover));
     this.#mark("star", String(view.isStarred), () => {
       this.star.setAttribute("aria-pressed", String(view.isStarred));
@@ -87,7 +90,7 @@ export class RowView {
       else this.link.removeAttribute("aria-current");
       this.element.classList.toggle("chosen", view.isChosen);
     });
-    this.#draw(row, view.now, way);
+    this.#draw(row, view.now);
     this.#blink(row);
   }
 
@@ -103,15 +106,14 @@ export class RowView {
     apply();
   }
 
-  /** @param {Row} row @param {number} now @param {string} way */
-  #draw(row, now, way) {
+  /** @param {Row} row @param {number} now */
+  #draw(row, now) {
     const at = performance.now();
     if (this.#drawnDay === row.day && at - this.#drawnAt < REDRAW_MS) return;
     this.#drawnDay = row.day;
     this.#drawnAt = at;
     const line = row.day && row.price !== null ? path(row.day, Number(row.price), now) : "";
     this.spark.setAttribute("d", line);
-    this.spark.setAttribute("class", way);
   }
 
   /** @param {Row} row */
@@ -122,7 +124,7 @@ export class RowView {
     // Opacity alone is animated: the compositor does that without the page's own thread.
     this.flash.className = `flash ${row.direction > 0 ? "up" : "down"}`;
     for (const animation of this.flash.getAnimations()) animation.cancel();
-    this.flash.animate({ opacity: [0.22, 0] }, { duration: FLASH_MS, easing: "ease-out" });
+    this.flash.animate({ opacity: [0.18, 0] }, { duration: FLASH_MS, easing: "ease-out" });
   }
 
   /** What a screen reader says of it when asked. @param {Row} row */

@@ -163,7 +163,7 @@ export class SpotChart extends HTMLElement {
       volumes: chart.addSeries(library.HistogramSeries, volumeOptions(look), 1),
     };
     chart.priceScale("coverage").applyOptions({ scaleMargins: { top: 0.988, bottom: 0 }, visible: false });
-    this.#series.volumes.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0 } });
+    this.#series.volumes.priceScale().applyOptions({ scaleMargins: { top: 0.2, bottom: 0 } });
     const [upper, lower] = chart.panes();
     upper.setStretchFactor(4.6);
     lower.setStretchFactor(1);
