@@ -117,12 +117,12 @@ def _fill_past(directory: Path, log: str, environ: dict[str, str]) -> None:
         for products, width in (("all", "15m"), (CHARTS, "5m")):
             # It goes on where it was: a machine that is busy needs a second try.
             runs = (
-                subprocess.run(
+                subprocess.run(  # noqa: S603 - our own
                     [*command, "--products", products, "--granularity", width],
                     check=False,
                     cwd=ROOT,
                     env=environ | more,
-                )  # noqa: S603 - our own
+                )
                 for _ in range(TRIES)
             )
             if all(run.returncode for run in runs):
