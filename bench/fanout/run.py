@@ -39,7 +39,7 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 # One write per event costs the kernel about 11 of 13 us on loopback, whoever asks for it: nobody
 # can be much cheaper there. Where several candles change together, writing once must show.
-MIN_RATIO = {"steady": 1.0, "trade": 1.5}
+MIN_RATIO = {"steady": 0.9, "trade": 1.5}
 MAX_STREAM_KIB = 30.0
 MAX_P99_MS = 100.0
 
