@@ -10,7 +10,7 @@ from datetime import datetime
 
 from spot.aggregate.evidence import MICRO
 from spot.aggregate.product import OnBucket, ProductCandles
-from spot.clock import EPOCH, from_unix_microseconds, unix_microseconds
+from spot.clock import EPOCH, unix_microseconds
 from spot.models import Candle, CandleUpdate, Trade, TradeGap
 
 # Completion is looked at this often at most; finer than the grace period by far.
@@ -166,16 +166,9 @@ class Aggregator:
     def gaps(self) -> list[TradeGap]:
         """Return the known missing trades of every product, oldest first."""
         return [
-            TradeGap(
-                product_id=product_id,
-                first_id=hole.first_id,
-                last_id=hole.last_id,
-                after_at=from_unix_microseconds(hole.after) if hole.after else None,
-                before_at=from_unix_microseconds(hole.before),
-                found_at=hole.found_at,
-            )
+            gap
             for product_id, product in self._products.items()
-            for hole in product.evidence.ledger.holes
+            for gap in product.evidence.gaps(product_id)
         ]
 
     @property

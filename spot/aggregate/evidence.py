@@ -10,7 +10,7 @@ from datetime import datetime
 
 from spot.aggregate.coverage import Coverage
 from spot.aggregate.trades import Hole, TradeLedger
-from spot.clock import unix_microseconds
+from spot.clock import from_unix_microseconds, unix_microseconds
 from spot.models import TradeGap
 
 MICRO = 1_000_000
@@ -28,6 +28,8 @@ class Evidence:
         self._both = (self._traded, self._proven)
         self._resumed_until = 0
         self._spans: list[Span] = []
+        self._gaps: list[TradeGap] = []
+        self._gaps_version = 0
 
     @property
     def until(self) -> int:
@@ -125,6 +127,23 @@ class Evidence:
             return False
         coverage = self._traded if by_trades else self._proven
         return coverage.covers(start, end) or (is_open and coverage.covers_since(start))
+
+    def gaps(self, product_id: str) -> list[TradeGap]:
+        """Return the known missing trades; asked at every flush, so made only when they change."""
+        if self.ledger.version != self._gaps_version:
+            self._gaps_version = self.ledger.version
+            self._gaps = [
+                TradeGap(
+                    product_id=product_id,
+                    first_id=hole.first_id,
+                    last_id=hole.last_id,
+                    after_at=from_unix_microseconds(hole.after) if hole.after else None,
+                    before_at=from_unix_microseconds(hole.before),
+                    found_at=hole.found_at,
+                )
+                for hole in self.ledger.holes
+            ]
+        return self._gaps
 
     def drain_spans(self) -> list[Span]:
         """Return the spans whose proof changed since the last call."""

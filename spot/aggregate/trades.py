@@ -50,6 +50,7 @@ class TradeLedger:
         self.last_id = 0
         self.last_at = 0
         self.holes: list[Hole] = []
+        self.version = 0  # rises whenever `holes` differ
         self.given_up: list[tuple[int, int]] = []  # times nobody will fill trade by trade
 
     def resume(self, last_id: int, last_at: int, holes: Iterable[Hole]) -> None:
@@ -83,6 +84,7 @@ class TradeLedger:
         """Stop waiting for these trades: something other than trades has mended their time."""
         for hole in [hole for hole in self.holes if first_id <= hole.first_id <= last_id]:
             self.holes.remove(hole)
+            self.version += 1
             self.give_up(hole.after, hole.before)
 
     def give_up(self, after: int, before: int) -> None:
@@ -124,6 +126,7 @@ class TradeLedger:
         hole = self._hole_of(trade_id)
         if hole is None:
             return None
+        self.version += 1
         after, before = hole.after, hole.before
         is_first, is_last = trade_id == hole.first_id, trade_id == hole.last_id
         if is_first and is_last:
@@ -141,6 +144,7 @@ class TradeLedger:
         return None
 
     def _open(self, hole: Hole) -> None:
+        self.version += 1
         firsts = [known.first_id for known in self.holes]
         self.holes.insert(bisect_right(firsts, hole.first_id), hole)
         if len(self.holes) > MAX_HOLES:
