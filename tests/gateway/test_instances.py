@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -42,8 +43,9 @@ class Wanderer:
     async def read_to_the_end(self, last: Candle) -> None:
         """Read until the newest state is there."""
         async with open_stream(self._urls[-1], QUERY, Last_Event_ID=self.last_id) as stream:
-            await stream.until(lambda e: e.name == "candle" and e.json["start"] == last.start)
-            await stream.until(lambda e: e.name == "heartbeat")
+            for product_id in NAMES:
+                key = (product_id, last.start)
+                await stream.until(partial(is_candle_of, key))
             self._take(stream.events)
 
     def _take(self, events: Sequence[Event]) -> None:
@@ -60,6 +62,10 @@ class Wanderer:
         """Return the last state it was told."""
         found = (e.json for e in self.events if e.name == "candle")
         return [c for c in found if c["product"] == product_id][-1]
+
+
+def is_candle_of(key: tuple[str, int], event: Event) -> bool:
+    return event.name == "candle" and (event.json["product"], event.json["start"]) == key
 
 
 async def trade(publish: Publisher, clock: asyncio.Event) -> None:
