@@ -54,7 +54,7 @@ class ProductCandles:
         """Whether something was touched since it was last told."""
         return any(self._slots.marked.values())
 
-    def slot_count(self) -> int:
+    def __len__(self) -> int:
         """How many intervals are held; what memory is bounded by."""
         return len(self._slots)
 
@@ -146,7 +146,7 @@ class ProductCandles:
         return True
 
     def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
-        """Take `[start, end)` (µs) as mended by candles instead of the missing trades."""
+        """Take `[start, end)` (µs) as mended by candles, not trades."""
         self.evidence.settle(first_id, last_id, start, end)
         self._judge_again()
 
@@ -215,8 +215,7 @@ class ProductCandles:
                     continue
                 slot = slots[start]
                 marked.discard(start)
-                candle = self._news(granularity, start, slot, now)
-                if candle is not None:
+                if (candle := self._news(granularity, start, slot, now)) is not None:
                     slot.told = candle
                     if granularity is WITNESSED:
                         self._tell_bucket(candle, slot)

@@ -21,6 +21,9 @@ from tests.soak.soak import SoakSettings, soak
 
 pytestmark = pytest.mark.timeout(400)
 
+# `SPOT_SOAK=full` (and a free machine) for the sizes the promise is about.
+IS_FULL = os.environ.get("SPOT_SOAK") == "full"
+PRODUCTS, CUTS = (40, 20) if IS_FULL else (10, 8)
 TOLD_SECONDS = 20  # exchange time: grace, hold and the way into the table
 
 
@@ -51,31 +54,31 @@ async def until_spotless(
     return verdict
 
 
-async def test_twenty_cuts_in_mid_minute_on_forty_products(
+async def test_cuts_in_mid_minute_leave_no_candle_wrong(
     start_exchange: StartExchange, start_process: StartProcess, database_url: str, pool: Pool
 ) -> None:
-    exchange = await start_exchange(products=40, rate=40, history_days=1, speed=4.0)
+    exchange = await start_exchange(products=PRODUCTS, rate=PRODUCTS, history_days=1, speed=4.0)
     fleet = start_process("-m", "shards", environ=environ_of(exchange, database_url, shards=2))
     await until_feeding(pool, shards=2, products=len(exchange.product_ids))
     # First the day before the start, which takes the requests of a minute.
     begun = exchange_now(exchange) - TOLD_SECONDS
     await until_spotless(database_url, exchange, begun, seconds=150)
     rng = random.Random(7)
-    for _ in range(20):
+    for _ in range(CUTS):
         await asyncio.sleep(rng.uniform(0.3, 1.5))
         exchange.cut_connections()
     last_cut = exchange_now(exchange)
     meanwhile = await judged(database_url, exchange, last_cut - TOLD_SECONDS)
     assert meanwhile.wrong_full == 0, meanwhile.offenders
     verdict = await until_spotless(database_url, exchange, last_cut, seconds=120)
-    assert verdict.exact > 40 * 60
+    assert verdict.exact > PRODUCTS * 60
     assert fleet.stop() == 0
 
 
 async def test_a_killed_shard_misses_three_minutes_and_the_day_is_still_exact(
     start_exchange: StartExchange, start_process: StartProcess, database_url: str, pool: Pool
 ) -> None:
-    exchange = await start_exchange(products=6, rate=12, history_days=1, speed=6.0)
+    exchange = await start_exchange(products=4, rate=8, history_days=1, speed=8.0)
     environ = environ_of(exchange, database_url)
     fleet = start_process("-m", "shards", environ=environ)
     await until_feeding(pool, shards=1, products=len(exchange.product_ids))
@@ -117,7 +120,7 @@ async def _open_days_are_exact(exchange: SimulatedExchange, pool: Pool) -> None:
 
 async def test_a_short_soak_with_every_fault() -> None:
     lines: list[str] = []
-    settings = SoakSettings(seconds=40, products=8, rate=16, seed=11)
+    settings = SoakSettings(seconds=30, products=8, rate=16, seed=11)
     report = await asyncio.to_thread(soak, settings, lines.append)
     told = "\n".join(lines)
     assert report.wrong_full_meanwhile == 0, told
