@@ -25,6 +25,8 @@ KNOWN_PLACES = 36_000
 # A completion that was read, and whose notification may yet come or was lost, is sent again for so
 # long to streams that come from another gateway: longer than that one needs to read it, too.
 UNPLACED_US = 120_000_000
+# How far one gateway may be behind another in hearing the same, by the exchange's time.
+BEHIND_US = 2_000_000
 
 
 class Opening(enum.StrEnum):
@@ -142,6 +144,14 @@ class CandleMemory:
         if place is not None and place >= self._replayable_after:
             return self._since_place(subscription, cursor, place)
         return self._since_time(subscription, cursor.sequence - slack_us)
+
+    def is_ahead(self, event_id: str) -> bool:
+        """Whether the id names a notification that may be on its way here, as others heard it."""
+        cursor = Cursor.parse(event_id)
+        if cursor is None or cursor.position is None or cursor.epoch == self.epoch:
+            return False
+        is_late = cursor.sequence < self.sequence - BEHIND_US
+        return not is_late and cursor.position not in self._places
 
     def replayed(self, subscription: Subscription, candles: list[Candle], sequence: int) -> Missed:
         """Return completed `candles` read while `sequence` was the newest, and what came since."""

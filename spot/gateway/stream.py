@@ -27,6 +27,9 @@ STREAM_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 RETRY_AFTER_SECONDS = 5
+# A client that changes gateways can be ahead of the new one by what is still in its socket.
+CATCH_UP_STEP_SECONDS = 0.01
+CATCH_UP_STEPS = 100
 _jitter = random.Random()  # noqa: S311 - spreads reconnects, guards nothing
 
 
@@ -58,6 +61,8 @@ async def _send(
     request: web.Request, gateway: Gateway, subscription: Subscription, last_event_id: str
 ) -> web.StreamResponse:
     replay = None
+    if last_event_id:
+        await _catch_up(gateway, last_event_id)
     if last_event_id and gateway.hub.missed(subscription, last_event_id) is None:
         replay = await gateway.replayer.read(subscription, last_event_id)
     response = web.StreamResponse(headers=STREAM_HEADERS)
@@ -89,6 +94,14 @@ async def _send(
     finally:
         hub.leave(subscriber)
     return response
+
+
+async def _catch_up(gateway: Gateway, event_id: str) -> None:
+    """Wait until what the client heard elsewhere has been heard here as well, or is not to be."""
+    for _ in range(CATCH_UP_STEPS):
+        if not gateway.hub.memory.is_ahead(event_id):
+            return
+        await asyncio.sleep(CATCH_UP_STEP_SECONDS)
 
 
 def _lifetime(request: web.Request, gateway: Gateway) -> float:

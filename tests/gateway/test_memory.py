@@ -229,6 +229,21 @@ def test_completion_that_was_read_early_is_not_missed_by_who_comes_from_elsewher
         assert (done in [c.candle for c in missed.changes]) is is_sent
 
 
+def test_id_that_others_heard_first_is_known_to_be_on_its_way() -> None:
+    here, there = CandleMemory("a", is_timed=True), CandleMemory("b", is_timed=True)
+    for memory in (here, there):
+        notify(memory, 1, [make_candle(at=1)])
+    (ahead,) = notify(here, 2, [make_candle(at=2, trades=2)])
+    assert there.is_ahead(ahead.id)
+    assert not here.is_ahead(ahead.id)
+    notify(there, 2, [make_candle(at=2, trades=2)])
+    assert not there.is_ahead(ahead.id)
+    # What is older than the newest here by seconds will not come any more.
+    notify(there, 4, [make_candle(start=START + 60, at=1)])
+    assert not there.is_ahead(Cursor("c", ahead.sequence, Position(0, 1, 3, 1), 0).text)
+    assert not there.is_ahead("a-1")
+
+
 def test_id_of_a_gateway_that_is_gone_is_resumed_by_its_time() -> None:
     memory = CandleMemory("new", is_timed=True)
     for number in range(4):
