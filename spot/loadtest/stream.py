@@ -74,7 +74,7 @@ class LoadStream(asyncio.Protocol):
         text = self._carry + data if self._carry else data
         self._carry = b""
         if not text.endswith(b"\n"):
-            cut = text.rfind(b"\n", -_LONGEST_LINE) + 1 or len(text) - _LONGEST_LINE + 1
+            cut = text.rfind(b"\n", -_LONGEST_LINE) + 1 or max(0, len(text) - _LONGEST_LINE + 1)
             text, self._carry = text[:cut], text[cut:]
         now = monotonic() + self._clock_offset
         count = text.count(self._event)

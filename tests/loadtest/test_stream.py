@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spot.gateway.conflation import Change
@@ -28,6 +28,8 @@ def stream_of(count: int, stream_format: StreamFormat) -> bytes:
     return text + chunk(retry_only(777))
 
 
+@example([1, 72, 16], StreamFormat.DATASTAR, 1)  # a piece shorter than any event's first line
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.integers(1, 400), max_size=30),
     st.sampled_from(list(StreamFormat)),
