@@ -33,7 +33,7 @@ demo: setup ## the same on a simulated exchange: no account, no network
 	@exec $(BIN)/spot demo
 
 test: setup ## all tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 soak: setup ## a fleet with every fault on for some minutes, judged candle by candle
 	@$(BIN)/python -m tests.soak

@@ -142,7 +142,7 @@ def test_code_cannot_be_written_and_is_not_the_checkouts(code: Path) -> None:
     )
     done = subprocess.run(
         as_in_container(code, "-c", script),
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(code)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"},
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.stdout.split() == [str(code / "spot/__init__.py"), "1", USER]

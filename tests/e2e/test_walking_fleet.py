@@ -44,8 +44,10 @@ def differences(exchange: SimulatedExchange, stored: list[Candle]) -> list[str]:
         if candle.coverage is not Coverage.FULL:
             continue
         (true,) = exchange.truth(candle.product_id, MINUTE, candle.start, candle.end)
-        ours = (candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades)
-        if ours != (true.open, true.high, true.low, true.close, true.volume, true.trades):
+        ours = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+        # The day before the start comes as the exchange's candles, which tell no count.
+        is_counted = candle.trades in {None, true.trades}
+        if not is_counted or ours != (true.open, true.high, true.low, true.close, true.volume):
             wrong.append(f"{candle} is not {true}")
     return wrong
 
@@ -79,7 +81,8 @@ async def test_candles_reach_the_database_and_the_stream_exactly(
         start = int(shown["start"])
         (stored,) = await candles(pool, SIMULATED, product_id, MINUTE, start, start + 60)
         names = ("open", "high", "low", "close", "volume", "trades")
-        assert [shown[name] for name in names] == [f"{getattr(stored, name)}" for name in names]
+        told = [getattr(stored, name) for name in names]
+        assert [shown[name] for name in names] == ["" if v is None else f"{v}" for v in told]
 
         async def has_many() -> bool:
             return full_minutes(await completed(pool, exchange)) >= 30
