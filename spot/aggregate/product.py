@@ -7,6 +7,7 @@ its hole stays open until a repair recalls the time around it. No I/O and no clo
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from zlib import crc32
 
 from msgspec.structs import replace
@@ -20,11 +21,13 @@ from spot.clock import unix_microseconds
 from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
 
 MINUTE = Granularity.ONE_MINUTE
+_trade_id = attrgetter("trade_id")
 WITNESSED = Granularity.FIVE_MINUTE  # the only width the exchange's channel tells
 OnBucket = Callable[[Candle, Candle | None], None]
 MINUTE_MICROSECONDS = 60 * MICRO
 # A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
 MAX_AHEAD_MICROSECONDS = 60 * MICRO
+UNHEARD_SLOTS = 60  # so many intervals are held of a product that no feed spoke of yet
 # How soon to look again at a candle that waits for evidence.
 RETRY_MICROSECONDS = MICRO // 4
 
@@ -187,6 +190,8 @@ class ProductCandles:
         if self.evidence.until:
             # A feed that fell silent may go on where it stopped.
             now = min(now, self.evidence.until // MICRO)
+        elif len(self._slots) < UNHEARD_SLOTS:
+            return  # its first snapshot may reach far back
         self._slots.forget(now)
         self.evidence.forget_before(kept_from(Granularity.ONE_DAY, now) * MICRO)
 
@@ -226,8 +231,7 @@ class ProductCandles:
     # Inside.
 
     def _tell_bucket(self, candle: Candle, slot: Slot) -> None:
-        is_proven = candle.complete and rank(candle) == PROVEN_TRADES
-        if self._on_bucket is not None and is_proven:
+        if self._on_bucket and candle.complete and rank(candle) == PROVEN_TRADES:
             self._on_bucket(candle, slot.given)
 
     def _recall(self, candle: Candle) -> None:
@@ -255,7 +259,7 @@ class ProductCandles:
     def _news(
         self, granularity: Granularity, start: int, slot: Slot, now: datetime
     ) -> Candle | None:
-        """Return the slot's state if it differs from what was told."""
+        """Return the slot's state if it is news."""
         candle, told = self._known(granularity, start, slot), slot.told
         if candle is None or told is None:
             return candle
@@ -281,11 +285,10 @@ class ProductCandles:
     def _own(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
         """Fold the slot's own trades or children, as full as the evidence allows."""
         first, end = start * MICRO, (start + granularity.seconds) * MICRO
-        is_minute = granularity is MINUTE
         is_proven = self.evidence.is_proven(
-            first, end, is_open=not slot.complete, by_trades=is_minute
+            first, end, is_open=not slot.complete, by_trades=granularity is MINUTE
         )
-        if is_minute:
+        if granularity is MINUTE:
             if slot.builder is None:
                 return None
             return slot.builder.candle(self.product_id, start, is_proven=is_proven)
@@ -295,7 +298,3 @@ class ProductCandles:
 
 def _newest(candle: Candle) -> tuple[int, int, bool]:
     return candle.last_trade_id or 0, candle.start, candle.granularity is MINUTE
-
-
-def _trade_id(trade: Trade) -> int:
-    return trade.trade_id

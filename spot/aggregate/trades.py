@@ -118,7 +118,12 @@ class TradeLedger:
         """Take note of a trade that exists but cannot be folded; return whether that is news."""
         if trade_id <= self.last_id:
             return False  # it was seen, or its hole is known
-        self._open(Hole(self.last_id + 1, trade_id, self.last_at, at, found_at))
+        newest = self.holes[-1] if self.holes else None
+        if newest is not None and newest.last_id == self.last_id:
+            newest.last_id, newest.before = trade_id, at
+            self.version += 1
+        else:
+            self._open(Hole(self.last_id + 1, trade_id, self.last_at, at, found_at))
         self.last_id, self.last_at = trade_id, at
         return True
 

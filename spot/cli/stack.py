@@ -149,8 +149,10 @@ class Stack:
             return bool(health["freshness"]["candle_at"]) and _total(health, "products_live") > 0
 
         def has_all() -> bool:
-            is_whole = has_candles() and len(health["shards"]) == self._plan.shard_count
-            return is_whole and _total(health, "products_live") == _total(health, "products")
+            # A shard reports before it has read its list: only the table knows how many there are.
+            listed = json.loads(get(self._plan.port, "/api/v1/products")[1])["products"]
+            wanted = sum(product["active"] for product in listed)
+            return has_candles() and 0 < wanted == _total(health, "products_live")
 
         try:
             self._until(has_candles, "candles", signals, _CANDLES_SECONDS)
@@ -162,7 +164,10 @@ class Stack:
         with contextlib.suppress(TimeoutError):
             self._until(has_all, "all candles", signals, _ALL_CANDLES_SECONDS)
         live, wanted = _total(health, "products_live"), _total(health, "products")
-        how_many = f"{live} products" if live == wanted else f"{live} of {wanted} products so far"
+        plural = "" if wanted == 1 else "s"
+        how_many = f"{live} product{plural}"
+        if live != wanted:
+            how_many = f"{live} of {wanted} product{plural} so far"
         self._terminal.part("candles", f"flowing, {how_many}")
 
     def _launch(self, name: str, command: list[str], environ: Mapping[str, str]) -> None:

@@ -321,7 +321,8 @@ def test_a_settled_candle_from_rest_outranks_an_unproven_fold_and_not_a_proven_o
 
 def test_an_update_of_a_forgotten_interval_says_so() -> None:
     desk = Desk()
-    desk.aggregator.advance(at(86_400))
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.alive(86_400)
     desk.tell()
     assert not desk.aggregator.update(minute(0, "7"))
 
@@ -373,3 +374,30 @@ def test_a_minute_that_began_in_a_hole_gets_its_open_after_a_restart() -> None:
     assert second.minute(0).coverage is Coverage.FULL
     assert second.minute(-60).close == 10
     assert second.minute(-60).coverage is Coverage.FULL
+
+
+def test_the_first_snapshot_of_a_quiet_market_reaches_back_as_far_as_it_likes() -> None:
+    desk = Desk()
+    desk.aggregator.advance(at(0))
+    desk.tell()
+    desk.aggregator.advance(at(600))
+    desk.tell()
+    desk.trades(trade(7, -7_200, "10"), trade(8, -3_600, "11"), sent=601, is_snapshot=True)
+    desk.alive(615)
+    desk.tell()
+    assert desk.minute(-3_600).coverage is Coverage.FULL
+    assert desk.minute(-3_600).complete
+    assert desk.minute(-7_200).coverage is Coverage.PARTIAL
+
+
+def test_trades_for_forgotten_time_are_one_hole_and_not_one_each() -> None:
+    desk = Desk()
+    desk.trades(trade(1, -7_200, "10"), sent=-7_199)
+    desk.alive(0)
+    desk.tell()
+    desk.alive(70)
+    desk.tell()
+    desk.trades(*(trade(n, -3_600 + n, "10") for n in range(2, 50)), sent=71)
+    (hole,) = desk.aggregator.gaps()
+    assert (hole.first_id, hole.last_id) == (2, 49)
+    assert desk.aggregator.late_trades == 48
