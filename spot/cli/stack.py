@@ -149,10 +149,10 @@ class Stack:
             return bool(health["freshness"]["candle_at"]) and _total(health, "products_live") > 0
 
         def has_all() -> bool:
-            # A shard reports before it has read its list: only the table knows how many there are.
-            listed = json.loads(get(self._plan.port, "/api/v1/products")[1])["products"]
-            wanted = sum(product["active"] for product in listed)
-            return has_candles() and 0 < wanted == _total(health, "products_live")
+            # A shard reports before it has read its list. One that owns nothing costs the wait below.
+            shards = health["shards"] if has_candles() else []
+            has_lists = len(shards) == self._plan.shard_count and all(s["products"] for s in shards)
+            return has_lists and _total(health, "products_live") == _total(health, "products")
 
         try:
             self._until(has_candles, "candles", signals, _CANDLES_SECONDS)
