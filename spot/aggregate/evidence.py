@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from spot.aggregate.coverage import Coverage
+from spot.aggregate.intervals import kept_from
 from spot.aggregate.trades import Hole, TradeLedger
 from spot.clock import from_unix_microseconds, unix_microseconds
-from spot.models import TradeGap
+from spot.models import Granularity, TradeGap
 
 MICRO = 1_000_000
 MENDED_BY_TRADES = "trades"
@@ -36,12 +37,18 @@ class Evidence:
         """The exchange time up to which this product's own feed has spoken, in µs; 0: never."""
         return self._traded.until or 0
 
-    def resume(self, last_id: int, until: int, gaps: Sequence[TradeGap], since: int) -> None:
-        """Go on where the store ends: trades up to `last_id`, time from `since` to `until` (µs).
+    def resume(self, last_id: int, until: int, gaps: Sequence[TradeGap], now: int) -> None:
+        """Go on at UNIX second `now` where the store ends: trades to `last_id`, time to `until` µs.
 
         All of that is known but for the gaps: those open are holes again, and of those mended by
         candles only the candles are known.
         """
+        opened = [int(gap.after_at.timestamp()) for gap in gaps if gap.how is None and gap.after_at]
+        since = _proof_kept_from(now, opened)
+        for gap in gaps:
+            # Before its beginning nothing is known of a market, whatever was mended since.
+            if gap.first_id == 1 and gap.how is not None and gap.after_at is not None:
+                since = max(since, unix_microseconds(gap.after_at))
         self._resumed_until = until
         torn, holes = [], []
         for gap in gaps:
@@ -58,10 +65,13 @@ class Evidence:
             since = max(since, before + 1)
         self._add(since - 1, until, by_trades=True)
 
-    def take(self, trade_id: int, at: int, found_at: datetime) -> bool:
-        """Judge a trade of time `at`; return whether it is new and must be folded."""
+    def take(self, trade_id: int, at: int, found_at: datetime, kept: int) -> bool:
+        """Judge a trade of time `at`; return whether it is new and must be folded.
+
+        Candles since `kept` (µs) are held.
+        """
         ledger = self.ledger
-        if not ledger.is_new(trade_id):
+        if not ledger.is_new(trade_id, kept):
             return False
         had_last, holes = ledger.last_id, len(ledger.holes)
         proof = ledger.accept(trade_id, at, found_at)
@@ -150,8 +160,10 @@ class Evidence:
         spans, self._spans = self._spans, []
         return spans
 
-    def forget_before(self, moment: int) -> None:
-        """Drop the proof of what ended before `moment` (µs)."""
+    def forget(self, second: int) -> None:
+        """Drop the proof of time that no candle since UNIX `second` and no hole will ask for."""
+        holes = [hole.after // MICRO for hole in self.ledger.holes if hole.after]
+        moment = _proof_kept_from(second, holes)
         self.ledger.forget_before(moment)
         for coverage in self._both:
             coverage.forget_before(moment)
@@ -177,3 +189,8 @@ class Evidence:
         self._proven.add(after, until)
         if by_trades:
             self._traded.add(after, until)
+
+
+def _proof_kept_from(second: int, holes: Sequence[int]) -> int:
+    """Return since when (µs) it matters what is proven: a mended hole makes its whole day full."""
+    return kept_from(Granularity.ONE_DAY, min([second, *holes])) * MICRO

@@ -13,7 +13,6 @@ from zlib import crc32
 from msgspec.structs import replace
 
 from spot.aggregate.evidence import MICRO, Evidence
-from spot.aggregate.intervals import kept_from
 from spot.aggregate.rollup import PROVEN_TRADES, envelope, fold, rank
 from spot.aggregate.slots import NEVER, Slot, Slots
 from spot.aggregate.trades import MinuteBuilder
@@ -78,12 +77,7 @@ class ProductCandles:
         # Before anything is made: what the store was not asked for must count as forgotten.
         self._slots.hold_since(min(now, newest.start))
         if newest.last_trade_id is not None:
-            since = kept_from(Granularity.ONE_DAY, now) * MICRO
-            for gap in gaps:
-                # Before its beginning nothing is known of a market, whatever was mended since.
-                if gap.first_id == 1 and gap.how is not None and gap.after_at is not None:
-                    since = max(since, unix_microseconds(gap.after_at))
-            self.evidence.resume(newest.last_trade_id, until, gaps, since)
+            self.evidence.resume(newest.last_trade_id, until, gaps, now)
         for candle in candles:
             self._recall(candle)
 
@@ -120,7 +114,7 @@ class ProductCandles:
                 self.evidence.miss(trade.trade_id, at, sent_at)
             else:
                 newest_id = trade.trade_id
-                if self.evidence.take(newest_id, at, sent_at):
+                if self.evidence.take(newest_id, at, sent_at, kept):
                     self._fold_trade(trade, at)
         if is_snapshot:
             self.evidence.confirm_tail(newest_id, sent)
@@ -193,7 +187,7 @@ class ProductCandles:
         elif len(self._slots) < UNHEARD_SLOTS:
             return  # its first snapshot may reach far back
         self._slots.forget(now)
-        self.evidence.forget_before(kept_from(Granularity.ONE_DAY, now) * MICRO)
+        self.evidence.forget(min(now, *self._slots.forgotten_before.values()))
 
     # What comes out.
 

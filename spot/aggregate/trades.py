@@ -59,9 +59,16 @@ class TradeLedger:
         for hole in holes:
             self._open(hole)
 
-    def is_new(self, trade_id: int) -> bool:
-        """Whether the trade was not seen yet."""
-        return trade_id > self.last_id or self._hole_of(trade_id) is not None
+    def is_new(self, trade_id: int, kept: int) -> bool:
+        """Whether the trade was not seen yet, and may be: time before `kept` (µs) is forgotten.
+
+        A hole that begins there waits for whoever holds that time again: filled from this side
+        alone, the candle at its far end would stay partial for good.
+        """
+        if trade_id > self.last_id:
+            return True
+        hole = self._hole_of(trade_id)
+        return hole is not None and not 0 < hole.after < kept
 
     def is_torn(self, start: int, end: int) -> bool:
         """Whether trades are missing that may lie in `[start, end)`, for now or for good."""

@@ -39,9 +39,23 @@ class CandleBatch:
             self._keep(key, candle, now)
         return True
 
+    @property
+    def product_ids(self) -> set[str]:
+        """The products of which something waits."""
+        return {key.product_id for key in self._waiting}
+
     def take(self, limit: int) -> list[Candle]:
-        """Remove and return up to `limit` candles, the first by key, sorted."""
-        keys = sorted(self._waiting)[:limit]
+        """Remove and return the first candles by key, sorted: `limit`, and the product's others.
+
+        A product is never divided: a restart between two parts of it would find its day beyond
+        its minutes, and take the trades in between for folded.
+        """
+        keys = sorted(self._waiting)
+        if len(keys) > limit:
+            last = keys[limit - 1].product_id
+            while limit < len(keys) and keys[limit].product_id == last:
+                limit += 1
+            del keys[limit:]
         for key in keys:
             self._in_progress.pop(key, None)
             self._since.pop(key, None)

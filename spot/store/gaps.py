@@ -46,6 +46,8 @@ async def gaps_since(
 ) -> list[TradeGap]:
     """Return the open holes, those that reach into the time since, and every beginning.
 
+    Where a product's oldest open hole is older, "since" is two days before that: when it is mended
+    the whole day around it must be judged.
     A beginning (first id 1) tells since when a product is followed, however long ago that is.
     """
     return await _read(source, exchange, product_ids, since)

@@ -148,8 +148,8 @@ async def _wait_for_lock(
             holder = await _find_holder(connection, exchange, shard_index)
             if looks == 1 and holder:
                 logger.info("another process holds the shard", extra=holder)
-            if on_wait is not None:
-                await on_wait(str(holder.get("owner")))
+            if on_wait is not None and holder:
+                await on_wait(str(holder["owner"]))
             await _end_silent(connection, lease_key(exchange), shard_index, SILENT_OWNER_SECONDS)
             continue
         return

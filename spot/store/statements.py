@@ -273,7 +273,11 @@ READ_GAPS = """
     SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
     FROM trade_gaps
     WHERE exchange = %(exchange)s
-      AND (repaired_at IS NULL OR before_at >= %(since)s OR (first_id = 1 AND %(since)s IS NOT NULL))
+      AND (repaired_at IS NULL OR (%(since)s::timestamptz IS NOT NULL AND (
+          first_id = 1 OR before_at >= least(%(since)s, (
+              SELECT min(o.after_at) - interval '2 days' FROM trade_gaps o
+              WHERE o.exchange = trade_gaps.exchange AND o.product_id = trade_gaps.product_id
+                AND o.repaired_at IS NULL)))))
       AND (%(product_ids)s::text[] IS NULL OR product_id = ANY (%(product_ids)s::text[]))
     ORDER BY product_id, first_id
 """

@@ -11,8 +11,9 @@ import psycopg
 
 from spot.clock import unix_microseconds
 from spot.errors import FencedError
-from spot.models import Candle, CandleKey, Granularity
+from spot.models import Candle, CandleKey, Granularity, TradeGap
 from spot.store import statements
+from spot.store.gaps import write_gaps
 from spot.store.lease import Lease, fence_key
 from spot.store.pool import Connection, errors_as_ours
 
@@ -48,22 +49,33 @@ async def upsert_candles(
 
 
 async def write_batch(
-    connection: Connection, exchange: str, candles: Sequence[Candle], lease: Lease | None
+    connection: Connection,
+    exchange: str,
+    candles: Sequence[Candle],
+    lease: Lease | None,
+    gaps: Sequence[TradeGap] = (),
 ) -> set[CandleKey]:
-    """Write `candles`, one per key; return the keys that changed. Errors are the driver's."""
-    if not candles:
+    """Write `candles`, one per key; return the keys that changed. Errors are the driver's.
+
+    With `gaps` in the same transaction: which trades are missing, and what the others came to.
+    """
+    if not candles and not gaps:
         return set()
     try:
-        return await _write_once(connection, exchange, candles, lease)
+        return await _write_once(connection, exchange, candles, lease, gaps)
     except psycopg.errors.CheckViolation as exc:
         if not lacks_partition(exc):
             raise
         await make_partitions(connection, candles)
-        return await _write_once(connection, exchange, candles, lease)
+        return await _write_once(connection, exchange, candles, lease, gaps)
 
 
 async def _write_once(
-    connection: Connection, exchange: str, candles: Sequence[Candle], lease: Lease | None
+    connection: Connection,
+    exchange: str,
+    candles: Sequence[Candle],
+    lease: Lease | None,
+    gaps: Sequence[TradeGap],
 ) -> set[CandleKey]:
     async with connection.transaction(), connection.cursor() as cursor:
         async with cursor.copy(statements.COPY_STAGE) as copy:
@@ -72,6 +84,8 @@ async def _write_once(
         # After the COPY: a process stopped inside one must not make the next owner wait for it.
         if lease is not None:
             await pass_fence(connection, lease)
+        if gaps:
+            await write_gaps(connection, exchange, gaps)
         await cursor.execute(statements.UPSERT_STAGE, (exchange,))
         return {
             CandleKey(product_id, _GRANULARITIES[granularity], start)

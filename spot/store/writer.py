@@ -1,6 +1,6 @@
 """The batch writer: what the aggregator changed, into the tables, then to the gateways.
 
-    collect ─► batch ─► COPY, fence, upsert, commit ─► NOTIFY (statements of their own)
+    collect ─► batch ─► COPY, fence, gaps, upsert, commit ─► NOTIFY (statements of their own)
                  ▲               │ failed
                  └── given back ─┘   then backoff; an outage is told at its begin and its end
 
@@ -23,11 +23,10 @@ from spot.models import Candle, CandleUpdate, TradeGap
 from spot.outage import Outage
 from spot.store import notification, statements
 from spot.store.batch import CandleBatch
-from spot.store.gaps import write_gaps
 from spot.store.lease import Lease
 from spot.store.pool import Connection, Pool, abort, abort_after
 from spot.store.trouble import kind_of, text_of
-from spot.store.upsert import pass_fence, write_batch
+from spot.store.upsert import write_batch
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ class BatchWriter:
         self._lease = lease
         self._collect = collect
         self._collect_gaps = collect_gaps
-        self._gaps: list[TradeGap] = []
+        self._gaps: dict[tuple[str, int], TradeGap] = {}
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
         self._batch = CandleBatch(PENDING_ROWS)
@@ -120,7 +119,8 @@ class BatchWriter:
         now = monotonic()
         for update in self._collect():
             self._batch.put(update.candle, now)
-        self._gaps += self._collect_gaps()
+        for gap in self._collect_gaps():
+            self._gaps[gap.product_id, gap.first_id] = gap
 
     def abort(self) -> None:
         """Make the write that is under way fail now; what it held waits again."""
@@ -178,11 +178,8 @@ class BatchWriter:
             now = monotonic()
             self.collect()
             self._lease.check()
-            # Before the candles: a candle beyond a hole must never be stored without the hole.
-            if self._gaps:
-                await self._write_gaps()
             changed = 0
-            while len(self._batch):
+            while len(self._batch) or self._gaps:
                 self._lease.check()
                 changed += await self._write_chunk(self._batch.take(self._max_rows))
             if changed:
@@ -192,26 +189,18 @@ class BatchWriter:
                 self._outage.end(rows=changed)
             return changed
 
-    async def _write_gaps(self) -> None:
-        gaps = self._gaps
-        async with self._pool.connection(CHECKOUT_SECONDS) as connection:
-            self._connection = connection
-            try:
-                with abort_after(connection, WRITE_SECONDS):
-                    async with connection.transaction():
-                        await pass_fence(connection, self._lease)
-                        await write_gaps(connection, self._exchange, gaps)
-            finally:
-                self._connection = None
-        self._gaps = self._gaps[len(gaps) :]
-
     async def _write_chunk(self, candles: list[Candle]) -> int:
+        """Write some products' candles, and in the same transaction what is missing of them."""
         self._in_flight = candles
+        gaps: list[TradeGap] = []
+        if self._gaps:
+            later = self._batch.product_ids
+            gaps = [gap for gap in self._gaps.values() if gap.product_id not in later]
         try:
             async with self._pool.connection(CHECKOUT_SECONDS) as connection:
                 self._connection = connection
                 with abort_after(connection, WRITE_SECONDS):
-                    return await self._write_or_split(connection, candles)
+                    changed = await self._write_or_split(connection, candles, gaps)
         except BaseException:
             self._flush_number += 1
             self._batch.give_back(candles, monotonic())
@@ -219,18 +208,25 @@ class BatchWriter:
         finally:
             self._in_flight = []
             self._connection = None
+        for gap in gaps:
+            del self._gaps[gap.product_id, gap.first_id]
+        return changed
 
-    async def _write_or_split(self, connection: Connection, candles: Sequence[Candle]) -> int:
+    async def _write_or_split(
+        self, connection: Connection, candles: Sequence[Candle], gaps: Sequence[TradeGap]
+    ) -> int:
         """Write `candles`; halve them as long as one of them is what the table refuses."""
         try:
-            changed = await write_batch(connection, self._exchange, candles, self._lease)
+            changed = await write_batch(connection, self._exchange, candles, self._lease, gaps)
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(candles) > 1:
                 middle = len(candles) // 2
-                first = await self._write_or_split(connection, candles[:middle])
-                return first + await self._write_or_split(connection, candles[middle:])
+                first = await self._write_or_split(connection, candles[:middle], gaps)
+                return first + await self._write_or_split(connection, candles[middle:], ())
+            if not candles:
+                raise
             self._note_rejected(candles[0], exc)
-            return 0
+            return await self._write_or_split(connection, (), gaps)
         if changed:
             self.rows_written += len(changed)
             await self._announce(connection, [c for c in candles if c.key in changed])

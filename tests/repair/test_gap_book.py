@@ -1,5 +1,6 @@
 """The rows of `trade_gaps`, as the book tells them from what is missing."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from hypothesis import given
@@ -32,21 +33,39 @@ def test_a_hole_is_told_once() -> None:
     assert len(book) == 1
 
 
-def test_a_hole_filled_in_parts_stays_one_row_until_the_last() -> None:
+def test_a_hole_filled_in_parts_becomes_the_rows_of_its_parts() -> None:
     book = GapBook()
     book.compare([gap(5, 9)], NOON)
-    assert book.compare([gap(6, 6), gap(8, 9)], NOON) == []
-    assert book.compare([gap(8, 8)], NOON) == []
-    mended = replace(gap(5, 9), repaired_at=LATER, how=MENDED_BY_TRADES)
-    assert book.compare([], LATER) == [mended]
-    assert len(book) == 0
+    second, third = NOON + timedelta(seconds=1), NOON + timedelta(seconds=2)
+    holes = [
+        replace(gap(6, 6), after_at=second, before_at=second),
+        replace(gap(8, 9), after_at=third),
+    ]
+    assert book.compare(holes, LATER) == [
+        replace(gap(5, 5), before_at=second, repaired_at=LATER, how=MENDED_BY_TRADES),
+        replace(gap(7, 7), after_at=second, before_at=third, repaired_at=LATER, how="trades"),
+        *holes,
+    ]
+    assert len(book) == 2
+    assert book.compare(holes[:1], LATER) == [
+        replace(holes[1], repaired_at=LATER, how=MENDED_BY_TRADES)
+    ]
+
+
+def test_a_hole_filled_from_its_end_keeps_its_row() -> None:
+    book = GapBook()
+    book.compare([gap(1, 9)], NOON)
+    left = replace(gap(1, 7), before_at=NOON)
+    mended = replace(gap(8, 9), after_at=NOON, repaired_at=LATER, how=MENDED_BY_TRADES)
+    assert book.compare([left], LATER) == [mended, left]
 
 
 def test_holes_of_products_with_the_same_ids_are_apart() -> None:
     book = GapBook()
     other = gap(5, 9, "ETH-USD")
     assert book.compare([gap(5, 9), other], NOON) == [gap(5, 9), other]
-    assert book.compare([other], LATER)[0].product_id == "BTC-USD"
+    assert [row.product_id for row in book.compare([other], LATER)] == ["BTC-USD"]
+    assert len(book) == 1
 
 
 def test_a_beginning_mended_by_candles_tells_since_when() -> None:
@@ -68,28 +87,32 @@ def test_stored_gaps_are_known_and_mended_ones_are_not_opened_again() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sets(st.integers(0, 30)))))
-def test_every_missing_trade_is_in_an_open_row_and_no_other_row_is_open(
+def test_the_open_rows_are_the_missing_trades_and_every_trade_is_in_one_row(
     steps: list[tuple[int, set[int]]],
 ) -> None:
     book = GapBook()
     missing: set[int] = set()
-    open_rows: dict[int, TradeGap] = {}
+    ever: set[int] = set()
+    rows: dict[int, TradeGap] = {}
     newest = 1
     for lost, found in steps:
         # Some trades are lost before the next one that comes, and some lost before are found.
         missing |= set(range(newest + 1, newest + 1 + lost))
+        ever |= missing
         newest += lost + 1
         missing -= found
-        for row in book.compare(runs(missing), NOON):
-            if row.how is None:
-                open_rows[row.first_id] = row
-            else:
-                del open_rows[row.first_id]
-        for trade_id in missing:
-            assert any(r.first_id <= trade_id <= r.last_id for r in open_rows.values())
-        for row in open_rows.values():
-            assert any(row.first_id <= trade_id <= row.last_id for trade_id in missing)
-        assert len(book) == len(open_rows)
+        holes = runs(missing)
+        news = book.compare(holes, NOON)
+        rows |= {row.first_id: row for row in news}
+        still = [row for row in rows.values() if row.how is None]
+        assert sorted(ids_of(still)) == sorted(missing)
+        assert set(ids_of(rows.values())) <= ever
+        assert len(ids_of(rows.values())) == len(set(ids_of(rows.values())))
+        assert len(book) == len(still)
+
+
+def ids_of(rows: Iterable[TradeGap]) -> list[int]:
+    return [trade_id for row in rows for trade_id in range(row.first_id, row.last_id + 1)]
 
 
 def runs(ids: set[int]) -> list[TradeGap]:

@@ -24,14 +24,16 @@ from spot.store import (
 from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import SIMULATED, environ_of, until, until_feeding
 from tests.fixtures.processes import Program, StartProcess, is_alive
+from tests.fixtures.store import until_a_lock_is_waited_for
 
 
 async def end_session(pool: Pool, application: str) -> None:
-    """End the sessions of this name and see to it that the next one in the queue comes first."""
+    """End the sessions of this name, but for one that waits for a lock: it comes next."""
     async with pool.connection() as connection:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = %s AND datname = current_database()",
+            " WHERE application_name = %s AND datname = current_database()"
+            " AND wait_event_type IS DISTINCT FROM 'Lock'",
             (application,),
         )
 
@@ -201,14 +203,22 @@ async def test_a_shard_that_lost_its_lease_to_another_becomes_its_standby(
     program = start_process("-m", "shards", environ=environ_of(exchange, database_url))
     async with open_pool(database_url, application_name="test") as pool:
         (first,) = await until_feeding(pool, shards=1, products=4)
-        await end_session(pool, "spot shard 0 lease")
-        async with hold_lease(database_url, SIMULATED, 0, owner="test") as lease:
 
-            async def waits() -> bool:
-                return program.log.count("another process holds the shard") == 1
+        async def take_over() -> int:
+            # Waiting before the session ends, else the shard could be the first again.
+            async with hold_lease(database_url, SIMULATED, 0, owner="test") as lease:
 
-            await until(waits, "the shard to wait")
-        (now,) = await until_epoch(pool, lease.epoch + 1)
+                async def waits() -> bool:
+                    return program.log.count("another process holds the shard") == 1
+
+                await until(waits, "the shard to wait")
+                return lease.epoch
+
+        async with asyncio.TaskGroup() as tasks:
+            taking = tasks.create_task(take_over())
+            await until_a_lock_is_waited_for(pool)
+            await end_session(pool, "spot shard 0 lease")
+        (now,) = await until_epoch(pool, taking.result() + 1)
         assert now.pid == first.pid
     assert "another process took the shard" in program.log
     assert await asyncio.to_thread(program.stop) == 0, program.log

@@ -48,19 +48,19 @@ def test_in_progress_state_never_replaces_the_complete_one() -> None:
     assert batch.take(10) == [done]
 
 
-def test_take_is_sorted_by_key_and_limited() -> None:
+def test_take_is_sorted_by_key_and_limited_to_whole_products() -> None:
     batch = CandleBatch(10)
     for start in (START + 120, START, START + 60):
         for product_id in ("ETH-USD", "BTC-USD"):
             batch.put(make_candle(product_id=product_id, start=start))
-    first = batch.take(4)
+    first = batch.take(2)
     assert [(c.product_id, c.start - START) for c in first] == [
         ("BTC-USD", 0),
         ("BTC-USD", 60),
         ("BTC-USD", 120),
-        ("ETH-USD", 0),
     ]
-    assert [c.start - START for c in batch.take(4)] == [60, 120]
+    assert batch.product_ids == {"ETH-USD"}
+    assert [c.start - START for c in batch.take(4)] == [0, 60, 120]
 
 
 def test_given_back_candles_wait_again_unless_newer_news_came() -> None:
@@ -104,7 +104,7 @@ def test_age_is_that_of_the_first_unwritten_news_of_a_key() -> None:
     assert batch.oldest_age(5.0) == 0.0
     batch.put(make_candle(), now=1.0)
     batch.put(make_candle(trades=113), now=4.0)
-    batch.put(make_candle(start=START + 60), now=3.0)
+    batch.put(make_candle(product_id="ETH-USD"), now=3.0)
     assert batch.oldest_age(5.0) == 4.0
     batch.take(1)
     assert batch.oldest_age(5.0) == 2.0

@@ -4,25 +4,9 @@ import pytest
 
 from spot.clock import from_unix
 from spot.errors import StoreError
-from spot.models import TradeGap
 from spot.store import Pool, connect, gaps_since, open_gaps, save_gaps
 from tests.fixtures.proxy import PostgresProxy
-from tests.fixtures.store import EXCHANGE, START
-
-
-def make_gap(
-    product_id: str = "BTC-USD", first_id: int = 10, *, at: int = START, how: str | None = None
-) -> TradeGap:
-    return TradeGap(
-        product_id=product_id,
-        first_id=first_id,
-        last_id=first_id + 3,
-        after_at=None if first_id == 1 else from_unix(at - 5),
-        before_at=from_unix(at),
-        found_at=from_unix(at),
-        repaired_at=from_unix(at + 9) if how else None,
-        how=how,
-    )
+from tests.fixtures.store import EXCHANGE, START, make_gap
 
 
 async def test_hole_is_open_until_it_is_mended_once(pool: Pool) -> None:
@@ -41,10 +25,19 @@ async def test_gaps_since_are_the_open_the_recent_and_every_beginning(pool: Pool
     old, recent = START - 90_000, START
     wanted = [
         make_gap(first_id=1, at=old, how="candles"),
-        make_gap(first_id=30, at=old),
         make_gap(first_id=40, at=recent, how="trades"),
+        make_gap("ETH-USD", first_id=20, at=old),
     ]
     await save_gaps(pool, EXCHANGE, [*wanted, make_gap(first_id=20, at=old, how="trades")])
+    assert await gaps_since(pool, EXCHANGE, None, from_unix(START - 60)) == wanted
+
+
+async def test_gaps_since_reach_back_to_the_days_before_an_old_open_hole(pool: Pool) -> None:
+    older, old = START - 300_000, START - 200_000
+    wanted = [make_gap(first_id=30, at=older, how="candles"), make_gap(first_id=40, at=old)]
+    others = [make_gap(first_id=20, at=older - 90_000, how="trades")]
+    others.append(make_gap("ETH-USD", first_id=30, at=older, how="candles"))
+    await save_gaps(pool, EXCHANGE, [*wanted, *others])
     assert await gaps_since(pool, EXCHANGE, None, from_unix(START - 60)) == wanted
 
 

@@ -18,6 +18,7 @@ from spot.store import (
     candles,
     connect,
     hold_lease,
+    open_gaps,
     open_pool,
     unpack,
 )
@@ -27,6 +28,7 @@ from tests.fixtures.store import (
     START,
     eventually,
     make_candle,
+    make_gap,
     until_a_lock_is_waited_for,
 )
 
@@ -114,12 +116,37 @@ async def test_flush_writes_what_changed_and_nothing_twice(
     assert (writer.rows_written, writer.rows_pending, writer.flushes) == (3, 0, 1)
 
 
-async def test_long_batch_is_written_in_chunks(pool: Pool, lease: Lease, source: Source) -> None:
-    writer = make_writer(pool, lease, source, max_rows=4)
-    news = [make_candle(start=START + 60 * n) for n in range(10)]
-    source.change(*news)
-    assert await writer.flush() == 10
-    assert await stored(pool) == news
+async def test_long_batch_is_written_in_chunks_that_keep_a_product_and_its_gaps_together(
+    pool: Pool, lease: Lease, source: Source
+) -> None:
+    """A restart believes both: a trade in a stored candle and an open gap would count twice."""
+    products = ("ADA-USD", "BTC-USD", "ETH-USD")
+    gaps = [make_gap(product_id, first_id) for product_id in products for first_id in (10, 20)]
+    writer = BatchWriter(
+        pool,
+        exchange=EXCHANGE,
+        lease=lease,
+        collect=source.collect,
+        collect_gaps=lambda: [gaps.pop()] if gaps else [],
+        flush_seconds=0.01,
+        max_rows=2,
+    )
+    writer.collect()  # as while the database is away
+    for _ in range(4):
+        writer.collect()
+    source.change(
+        *(make_candle(product_id=p, start=START + 60 * n) for p in products for n in range(3))
+    )
+    assert await writer.flush() == 9
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT product_id, xmin::text FROM candles"
+            " UNION SELECT product_id, xmin::text FROM trade_gaps ORDER BY 1"
+        )
+        rows = await cursor.fetchall()
+    assert [product_id for product_id, _ in rows] == list(products)
+    assert len({transaction for _, transaction in rows}) == 3
+    assert len(await open_gaps(pool, EXCHANGE)) == 6
 
 
 async def test_run_collects_and_writes_again_and_again(
