@@ -53,6 +53,7 @@ class ShardHealth(msgspec.Struct, frozen=True, kw_only=True):
     clients_connected: int
     products: int
     products_live: int
+    products_not_live: list[str]
     products_withheld: int
     gaps_open: int
     rows_written: int
@@ -122,6 +123,7 @@ def _shard_health(process: ProcessReport) -> ShardHealth:
         clients_connected=report.clients_connected,
         products=report.products,
         products_live=report.products_live,
+        products_not_live=report.products_not_live,
         products_withheld=report.products_withheld,
         gaps_open=report.gaps_open,
         rows_written=report.rows_written,

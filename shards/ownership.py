@@ -275,6 +275,7 @@ class Ownership:
             clients_connected=report.clients_connected,
             products=report.products,
             products_live=report.products_live,
+            products_not_live=report.products_not_live,
             gaps_open=report.gaps_open,
             rows_written=report.rows_written,
             rows_pending=report.rows_pending,

@@ -35,6 +35,7 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     reconnects: int = 0
     products: int = 0
     products_live: int = 0
+    products_not_live: list[str] = msgspec.field(default_factory=list)  # the first by name
     products_withheld: int = 0  # a shard of a fleet of another count still writes these
     gaps_open: int = 0
     trades: int = 0

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 0.5
 # The start waits this long for the list before it falls back to the table.
 PRODUCTS_SECONDS = 8.0
+# Of the products that are not live so many are named; the numbers tell of all.
+MOST_NAMES = 50
 # The exchange's public budget is 10 requests a second and address; the fleet may share one.
 FLEET_REQUESTS_PER_SECOND = 8.0
 MOST_REQUESTS_PER_SECOND = 5.0
@@ -108,6 +110,8 @@ class Shard:
         now = utc_now()
         exchange_at = self._feed.exchange_at
         clients = self._clients.clients if self._clients is not None else []
+        mine = self._clients.product_ids if self._clients is not None else ()
+        live = {name for client in clients for name in client.live_products}
         report = ShardReport(
             lag_seconds=round((now - exchange_at).total_seconds(), 3)
             if exchange_at > EPOCH
@@ -115,8 +119,9 @@ class Shard:
             clients=len(clients),
             clients_connected=sum(client.is_connected for client in clients),
             reconnects=sum(client.reconnects for client in clients),
-            products=len(self._clients.product_ids) if self._clients is not None else 0,
-            products_live=sum(len(client.live_products) for client in clients),
+            products=len(mine),
+            products_live=len(live),
+            products_not_live=sorted(set(mine) - live)[:MOST_NAMES],
             trades=self._feed.trades,
             remembered=self._feed.remembered,
             memory_bytes=memory_bytes(),

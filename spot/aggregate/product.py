@@ -150,6 +150,7 @@ class ProductCandles:
     def suspend(self) -> None:
         """The product's connection is lost, or frames on it are."""
         self.evidence.suspend()
+        self._coarse_period = -1  # exchange time may stand still now: nothing may wait for it
         self._judge_again()
 
     # Completion and forgetting.

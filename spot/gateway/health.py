@@ -46,6 +46,7 @@ class ShardHealth(msgspec.Struct, frozen=True, kw_only=True):
     clients_connected: int
     products: int
     products_live: int
+    products_not_live: list[str]  # the first by name: lost, where others may just be quiet
     gaps_open: int
 
 
@@ -124,7 +125,7 @@ def _shard_health(
         return ShardHealth(
             shard=index, status=Condition.DOWN, holder=None, epoch=None,
             seen_seconds_ago=None, lag_seconds=None, clients=0, clients_connected=0,
-            products=0, products_live=0, gaps_open=0,
+            products=0, products_live=0, products_not_live=[], gaps_open=0,
         )  # fmt: skip
     # The database tells the age of a row by its own clock; ours only adds what passed since.
     seen = round(_age_seconds(row) + read_seconds_ago, 3)
@@ -141,7 +142,8 @@ def _shard_health(
         shard=index, status=status, holder=f"{row.host}/{row.pid}", epoch=row.epoch,
         seen_seconds_ago=seen, lag_seconds=lag,
         clients=row.clients, clients_connected=row.clients_connected,
-        products=row.products, products_live=row.products_live, gaps_open=row.gaps_open,
+        products=row.products, products_live=row.products_live,
+        products_not_live=row.products_not_live, gaps_open=row.gaps_open,
     )  # fmt: skip
 
 

@@ -238,24 +238,25 @@ READ_CHILDREN = _CANDLE_COLUMNS + SQL("""
 SAVE_STATUS = """
     INSERT INTO shard_status (
         exchange, shard_index, shard_count, epoch, pid, host, started_at, seen_at, exchange_at,
-        clients, clients_connected, products, products_live, gaps_open, rows_written,
-        rows_pending, last_flush_ms
+        clients, clients_connected, products, products_live, products_not_live, gaps_open,
+        rows_written, rows_pending, last_flush_ms
     )
-    VALUES (%s, %s, %s, %s, %s, %s, %s, now(), %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, now(), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (exchange, shard_index) DO UPDATE SET
         shard_count = EXCLUDED.shard_count, epoch = EXCLUDED.epoch, pid = EXCLUDED.pid,
         host = EXCLUDED.host, started_at = EXCLUDED.started_at, seen_at = EXCLUDED.seen_at,
         exchange_at = EXCLUDED.exchange_at, clients = EXCLUDED.clients,
         clients_connected = EXCLUDED.clients_connected, products = EXCLUDED.products,
-        products_live = EXCLUDED.products_live, gaps_open = EXCLUDED.gaps_open,
+        products_live = EXCLUDED.products_live,
+        products_not_live = EXCLUDED.products_not_live, gaps_open = EXCLUDED.gaps_open,
         rows_written = EXCLUDED.rows_written, rows_pending = EXCLUDED.rows_pending,
         last_flush_ms = EXCLUDED.last_flush_ms
     WHERE shard_status.epoch <= EXCLUDED.epoch
 """
 READ_STATUSES = """
     SELECT shard_index, shard_count, epoch, pid, host, started_at, exchange_at, clients,
-           clients_connected, products, products_live, gaps_open, rows_written, rows_pending,
-           last_flush_ms, seen_at, extract(epoch FROM now() - seen_at)::float8
+           clients_connected, products, products_live, products_not_live, gaps_open,
+           rows_written, rows_pending, last_flush_ms, seen_at, extract(epoch FROM now() - seen_at)::float8
     FROM shard_status WHERE exchange = %s ORDER BY shard_index
 """
 

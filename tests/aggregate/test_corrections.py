@@ -21,6 +21,17 @@ def test_a_lost_connection_makes_the_open_candle_partial_until_ids_prove_it() ->
     assert desk.minute(0).revision == 0
 
 
+def test_doubt_reaches_the_day_even_if_exchange_time_stands_still() -> None:
+    desk = Desk()
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.tell(everything=False)
+    day = Granularity.ONE_DAY, Granularity.ONE_DAY.floor(NOON) - NOON
+    assert desk.told[day].coverage is Coverage.FULL
+    desk.aggregator.reset([PRODUCT])
+    desk.tell(everything=False)
+    assert desk.told[day].coverage is Coverage.PARTIAL
+
+
 def test_a_disconnected_quiet_product_is_not_taken_for_a_quiet_one() -> None:
     desk = Desk(grace_seconds=2, hold_seconds=10)
     desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)

@@ -22,6 +22,7 @@ def make_status(shard_index: int = 0, epoch: int = 1, rows_written: int = 0) -> 
         clients_connected=2,
         products=24,
         products_live=23,
+        products_not_live=["DOGE-USD"],
         gaps_open=1,
         rows_written=rows_written,
         rows_pending=7,

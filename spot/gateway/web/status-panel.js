@@ -87,6 +87,7 @@ function shardRow(shard) {
     const cell = document.createElement(index ? "td" : "th");
     if (!index) cell.scope = "row";
     if (index === 1) cell.dataset.status = shard.status;
+    if (index === 3 && shard.products_not_live.length) cell.title = `not live: ${shard.products_not_live.join(", ")}`;
     cell.textContent = text;
     row.append(cell);
   }

@@ -60,6 +60,7 @@
  * @property {number} clients_connected
  * @property {number} products
  * @property {number} products_live
+ * @property {string[]} products_not_live
  * @property {number} gaps_open
  */
 

@@ -1,0 +1,1 @@
+ALTER TABLE shard_status DROP COLUMN products_not_live;
