@@ -18,7 +18,7 @@ SWEEP_MICROSECONDS = MICRO // 4
 
 
 class Aggregator:
-    """Folds the feed of many products into candles of nine granularities; pure, single-threaded.
+    """Folds the feed of many products into candles of all granularities; pure, single-threaded.
 
     `grace_seconds`: exchange time a candle waits after its end for stragglers. `hold_seconds`: how
     long after its end it waits for missing evidence before it is closed as partial.

@@ -6,17 +6,19 @@ reaches each coarser candle once, and volume is never counted twice. Starts are 
 
 from spot.models import Granularity
 
+
+def _tiles(child: Granularity, parent: Granularity) -> bool:
+    return child is not parent and parent.seconds % child.seconds == 0
+
+
+# Intervals of all widths begin at 1970, so a width that divides another tiles it.
 CHILD: dict[Granularity, Granularity] = {
-    Granularity.FIVE_MINUTE: Granularity.ONE_MINUTE,
-    Granularity.FIFTEEN_MINUTE: Granularity.FIVE_MINUTE,
-    Granularity.THIRTY_MINUTE: Granularity.FIFTEEN_MINUTE,
-    Granularity.ONE_HOUR: Granularity.THIRTY_MINUTE,
-    Granularity.TWO_HOUR: Granularity.ONE_HOUR,
-    Granularity.FOUR_HOUR: Granularity.TWO_HOUR,
-    Granularity.SIX_HOUR: Granularity.TWO_HOUR,
-    Granularity.ONE_DAY: Granularity.SIX_HOUR,
+    parent: max(
+        (child for child in Granularity if _tiles(child, parent)), key=lambda child: child.seconds
+    )
+    for parent in list(Granularity)[1:]
 }
-"""Each width but the finest, fine to coarse, with the width it folds from."""
+"""Each width but the finest, fine to coarse, with the width it folds from: the coarsest that tiles it."""
 
 PARENTS: dict[Granularity, tuple[Granularity, ...]] = {
     child: tuple(parent for parent, of in CHILD.items() if of is child) for child in Granularity

@@ -2,8 +2,8 @@
 
 The page itself is the same for everybody: its scripts read what it shows from the API and the stream,
 and what is chosen stands in the address (`?product=BTC-USD&granularity=1m`). Written into it are
-only what the scripts cannot know in time: whether prices are simulated, and which of the third-party
-scripts are installed.
+only what the scripts cannot know in time: whether prices are simulated, the granularities, and which
+of the third-party scripts are installed.
 """
 
 import re
@@ -15,6 +15,7 @@ from aiohttp import web
 from spot.gateway import assets
 from spot.gateway.elements import escape
 from spot.gateway.gateway import GATEWAY
+from spot.models import Granularity
 
 WEB = Path(__file__).parent / "web"
 SIMULATED = (
@@ -46,6 +47,7 @@ async def get_page(request: web.Request) -> web.Response:
         title="Spot (simulated)" if is_simulated else "Spot",
         exchange=escape(settings.exchange),
         simulated="true" if is_simulated else "false",
+        granularities=" ".join(f"{g.value}/{g.short}/{g.seconds}" for g in Granularity),
         banners=(SIMULATED if is_simulated else "") + ("" if has_client else NO_CLIENT),
         preloads=_preloads(),
         scripts=_scripts(has_client=has_client),

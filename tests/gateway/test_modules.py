@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from spot.models import Granularity
 from tests.fixtures.browser import needs_browser, open_page
 from tests.fixtures.gateway import Publisher, running_gateway
 
@@ -99,6 +100,13 @@ CASES: list[tuple[str, str, object]] = [
     ("granularities.js", "granularityOf('1H').name", "ONE_HOUR"),
     ("granularities.js", "granularityOf('two_hour').short", "2h"),
     ("granularities.js", "granularityOf('3m')", None),
+    ("granularities.js", "granularityOf('30m').words", "30 minutes"),
+    ("granularities.js", "granularityOf('1d').words", "1 day"),
+    (
+        "granularities.js",
+        "GRANULARITIES.map((one) => one.seconds)",
+        [g.seconds for g in Granularity],
+    ),
     ("selection.js", "near(['BTC-USD', 'ETH-USD', 'BCH-USD'], 'BTX-USD')", ["BTC-USD"]),
     ("selection.js", "near(['BTC-USD', 'ETH-USD'], 'ZZZZZZ')", []),
     ("selection.js", "fit({base: 'BTC', product: 'BTC-USD'}, 'BTC/USD')", 4),

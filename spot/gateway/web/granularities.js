@@ -1,17 +1,19 @@
-// The nine granularities: their names, their short names, and how long each lasts.
+// The granularities: their names, their short names, and how long each lasts. The page says which there are.
+
+const WRITTEN = document.documentElement.dataset.granularities ?? "";
+
+/** @param {number} seconds */
+function wordsOf(seconds) {
+  const [count, unit] = seconds < 3600 ? [seconds / 60, "minute"]
+    : seconds < 86400 ? [seconds / 3600, "hour"] : [seconds / 86400, "day"];
+  return `${count} ${unit}${count === 1 ? "" : "s"}`;
+}
 
 /** @type {ReadonlyArray<{name: string, short: string, seconds: number, words: string}>} */
-export const GRANULARITIES = [
-  { name: "ONE_MINUTE", short: "1m", seconds: 60, words: "1 minute" },
-  { name: "FIVE_MINUTE", short: "5m", seconds: 300, words: "5 minutes" },
-  { name: "FIFTEEN_MINUTE", short: "15m", seconds: 900, words: "15 minutes" },
-  { name: "THIRTY_MINUTE", short: "30m", seconds: 1800, words: "30 minutes" },
-  { name: "ONE_HOUR", short: "1h", seconds: 3600, words: "1 hour" },
-  { name: "TWO_HOUR", short: "2h", seconds: 7200, words: "2 hours" },
-  { name: "FOUR_HOUR", short: "4h", seconds: 14400, words: "4 hours" },
-  { name: "SIX_HOUR", short: "6h", seconds: 21600, words: "6 hours" },
-  { name: "ONE_DAY", short: "1d", seconds: 86400, words: "1 day" },
-];
+export const GRANULARITIES = WRITTEN.split(" ").map((one) => {
+  const [name = "", short = "", seconds] = one.split("/");
+  return { name, short, seconds: Number(seconds), words: wordsOf(Number(seconds)) };
+});
 
 /** Return the granularity of this name or short name; null where there is none.
  * @param {string} text */
