@@ -1,5 +1,6 @@
 """What an aggregator gets from the store after a restart and for a repair."""
 
+from spot.aggregate.intervals import CHILD
 from spot.clock import from_unix
 from spot.models import Candle, Granularity
 from spot.repair.children import children_since, open_children
@@ -8,6 +9,7 @@ from tests.fixtures.store import EXCHANGE, make_candle
 
 NOON = 1_733_054_400  # 2024-12-01 12:00 UTC
 DAY = 86_400
+CHILD_OF_DAY = CHILD[Granularity.ONE_DAY]
 
 
 async def write(pool: Pool, *rows: Candle) -> None:
@@ -29,7 +31,7 @@ async def test_children_of_open_and_previous_parents_as_of_the_newest_minute(poo
     await write(
         pool,
         *(candle("BTC-USD", Granularity.ONE_MINUTE, NOON + 60 * n) for n in range(-3, 8)),
-        *(candle("BTC-USD", Granularity.SIX_HOUR, NOON - 21_600 * n) for n in range(8)),
+        *(candle("BTC-USD", CHILD_OF_DAY, NOON - CHILD_OF_DAY.seconds * n) for n in range(8)),
         *(candle("BTC-USD", Granularity.ONE_DAY, NOON - DAY // 2 - DAY * n) for n in range(4)),
         candle("OLD-USD", Granularity.ONE_MINUTE, old),
         candle("OLD-USD", Granularity.ONE_MINUTE, old - 60),
@@ -40,7 +42,7 @@ async def test_children_of_open_and_previous_parents_as_of_the_newest_minute(poo
     bitcoin = [c for c in found if c.product_id == "BTC-USD"]
     assert starts(bitcoin, Granularity.ONE_MINUTE) == [NOON + 60 * n for n in range(8)]
     midnight = NOON - DAY // 2
-    assert starts(bitcoin, Granularity.SIX_HOUR) == [midnight - DAY + 21_600 * n for n in range(7)]
+    assert starts(bitcoin, CHILD_OF_DAY) == [*range(midnight - DAY, NOON + 1, CHILD_OF_DAY.seconds)]
     assert starts(bitcoin, Granularity.ONE_DAY) == [midnight - DAY, midnight]
     quiet = [c for c in found if c.product_id == "OLD-USD"]
     assert starts(quiet, Granularity.ONE_MINUTE) == [old - 60, old]
