@@ -125,6 +125,25 @@ async def test_another_count_is_rolled_out_shard_by_shard(stage: Stage) -> None:
         await stage.stop(program)
 
 
+@pytest.mark.timeout(900)
+async def test_every_shard_is_replaced_in_turn(stage: Stage) -> None:
+    """A deploy at an unchanged count: the new container waits, the old one ends, shard by shard."""
+    running = [stage.fleet(f"old-{i}", SHARD_INDEX=str(i)) for i in range(SCALE.shards)]
+    await stage.begin()
+    for index, old in enumerate(running):
+        running[index] = stage.fleet(f"new-{index}", SHARD_INDEX=str(index))
+        await until_any(stage, running[index], {"standby"})
+        ended_at = monotonic()
+        await stage.stop(old)
+        await until_any(stage, running[index], {"owner"})
+        tell(f"shard {index} replaced: owned {monotonic() - ended_at:.1f} s after the SIGTERM")
+    await stage.fresh()
+    await stage.exact()
+    await stage.check_epochs()
+    for program in running:
+        assert await stage.stop(program) < 8
+
+
 async def until_any(stage: Stage, fleet: Program, wanted: set[str]) -> None:
     """Wait until a fleet's only shard is in one of these phases."""
 
