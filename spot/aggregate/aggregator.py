@@ -41,6 +41,7 @@ class Aggregator:
         self._on_bucket = on_bucket
         self._products: dict[str, ProductCandles] = {}
         self._touched: set[str] = set()
+        self._released: set[str] = set()
         self._swept_at = 0
         self._forgot_minute = 0
         self.exchange_at = EPOCH
@@ -58,6 +59,7 @@ class Aggregator:
         for product_id in product_ids:
             self._products.pop(product_id, None)
             self._touched.discard(product_id)
+            self._released.discard(product_id)
 
     @property
     def product_ids(self) -> tuple[str, ...]:
@@ -183,9 +185,10 @@ class Aggregator:
             self._touched.add(product_id)
 
     def release(self, product_id: str) -> None:
-        """End a repair: what was recalled may be forgotten."""
+        """End a repair: what was recalled is forgotten as soon as it is told."""
         if product_id in self._products:
             self._products[product_id].release()
+            self._released.add(product_id)
 
     def settle(self, gap: TradeGap, start: int, end: int) -> None:
         """Take `[start, end)` (UNIX seconds) as told by settled candles, instead of the gap."""
@@ -200,7 +203,10 @@ class Aggregator:
 
     def _forget(self) -> None:
         now = int(self.exchange_at.timestamp())
+        wanted: Iterable[str] = self._released
         if now // 60 != self._forgot_minute:
             self._forgot_minute = now // 60
-            for product in self._products.values():
-                product.forget(now)
+            wanted = self._products
+        for product_id in wanted:
+            self._products[product_id].forget(now)
+        self._released.clear()

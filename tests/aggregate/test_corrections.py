@@ -242,3 +242,17 @@ def test_trades_for_forgotten_time_are_one_hole_and_not_one_each() -> None:
     (hole,) = desk.aggregator.gaps()
     assert (hole.first_id, hole.last_id) == (2, 49)
     assert desk.aggregator.late_trades == 48
+
+
+def test_what_was_recalled_is_forgotten_as_soon_as_it_is_told() -> None:
+    desk = Desk()
+    desk.trades(trade(1, 1, "10"), sent=1.1)
+    desk.tell()
+    held = desk.aggregator.slot_count()
+    morning = [minute(-60 * number, "9") for number in range(1, 601)]
+    desk.aggregator.recall(PRODUCT, morning, NOON - 36_000)
+    assert desk.aggregator.slot_count() > held + 600
+    desk.alive(3)  # completes the parents of these minutes
+    desk.aggregator.release(PRODUCT)
+    desk.tell()
+    assert desk.aggregator.slot_count() < held + 60
