@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 CODE := spot shards tests
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
 
-.PHONY: help setup up demo test soak chaos check screenshots bench bench-fanout fmt lint types cov lock clean
+.PHONY: help setup up demo test soak chaos check screenshots bench fmt lint types cov lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed $(VENV)/.assets ## everything into .venv, with the command .venv/bin/spot
 
@@ -46,11 +46,11 @@ check: lint types test ## what must pass before a commit is shared
 screenshots: setup ## the pictures in docs/images, of a demo as it runs
 	@PYTHONPATH=. $(BIN)/python docs/screenshots.py
 
-bench: setup ## the benchmarks, with their peers where installed
+bench: setup ## all benchmarks in ten minutes, with their peers where installed
 	@$(BIN)/python -m bench
 
-bench-fanout: setup ## the gateway against nginx with nchan (apt-get install nginx libnginx-mod-nchan)
-	@$(BIN)/python -m bench fanout
+bench-%: setup ## one of them, at length
+	@$(BIN)/python -m bench $*
 
 fmt: setup ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only -q .

@@ -10,32 +10,33 @@ together, a message hub each for itself. The medians of the repeats are shown; J
 import asyncio
 import json
 import os
-import platform
 import random
 import socket
-import statistics
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 
 import uvloop
 
+from bench import machine
 from bench.fanout.servers import SERVER_CORE, Server, missing, run_nchan, run_spot, versions
+from bench.report import Check, Effort, Report, Row, medians
 from spot.clock import from_unix_microseconds, monotonic, unix_microseconds, utc_now
 from spot.loadtest import LoadPlan, LoadRun
 from spot.models import Candle, Granularity
 from tests.fixtures.store import START, make_candle
 
-SIZES = (1_000, 5_000)
+# Numbers of streams, seconds, repeats.
+PLANS: dict[Effort, tuple[tuple[int, ...], float, int]] = {
+    Effort.FULL: ((1_000, 5_000), 10.0, 3),
+    Effort.SUITE: ((1_000,), 5.0, 3),
+    Effort.SMOKE: ((5,), 0.5, 1),
+}
 EVENTS_PER_SECOND = 4.0
 LOADS = {"steady": 1, "trade": 3}  # candles that change together
-SECONDS = 10.0
-REPEATS = 3
 OPEN_SECONDS = 30.0
 SEED = 5
 RUNNERS = {"spot": run_spot, "nchan": run_nchan}
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 # One write per event costs the kernel about 11 of 13 us on loopback, whoever asks for it: nobody
 # can be much cheaper there. Where several candles change together, writing once must show.
@@ -44,55 +45,59 @@ MAX_STREAM_KIB = 30.0
 MAX_P99_MS = 100.0
 
 
-def main() -> int:
-    """Measure all, print the table and the lines, return 1 where a bound is missed."""
+def measure(effort: Effort) -> Report | None:
+    """Measure every server with every load."""
+    sizes, seconds, repeats = PLANS[effort]
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.stderr.write("bench fanout: wanted two cores, one for the server, found one\n")
-        return 0
+        return None
     absent = missing()
-    for name, reason in absent.items():
-        print(f"skipped {name}: {reason}")
-    names = [name for name in RUNNERS if name not in absent]
+    names = [
+        name
+        for name in RUNNERS
+        if (name not in absent and effort is not Effort.SMOKE) or name == "spot"
+    ]
     # Everything that is started from here, PostgreSQL included, leaves the server's core alone.
-    os.sched_setaffinity(0, set(cores) - {SERVER_CORE})
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            results = runner.run(_measure_all(names))
-    finally:
-        os.sched_setaffinity(0, cores)
-    print(
-        f"seed {SEED}, {EVENTS_PER_SECOND:g} events/s, {SECONDS:g} s, median of {REPEATS}", end=""
-    )
-    print(f"; {len(cores)} cores, {platform.machine()}, {json.dumps(versions())}")
-    print(table(results))
-    for result in results:
-        print(json.dumps(result))
-    problems = verdict(results)
-    print("\n".join(problems) if problems else "all bounds hold")
-    return 1 if problems else 0
+    with (
+        machine.on_cores(set(cores) - {SERVER_CORE}),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        results = runner.run(_measure_all(names, sizes, seconds, repeats))
+    return Report(
+        name="fanout", command="make bench-fanout", columns=COLUMNS, rows=results,
+        conditions=f"{EVENTS_PER_SECOND:g} events/s for {seconds:g} s, the server on one core.",
+        seed=SEED, repeats=repeats, cores=len(cores), versions=versions(), checks=checks(results),
+        notes=[f"skipped {name}: {reason}" for name, reason in absent.items()],
+    )  # fmt: skip
 
 
-async def _measure_all(names: Sequence[str]) -> list[dict[str, object]]:
-    results: list[dict[str, object]] = []
-    for load, streams in [(load, streams) for load in LOADS for streams in SIZES]:
+async def _measure_all(
+    names: Sequence[str], sizes: Sequence[int], seconds: float, repeats: int
+) -> list[Row]:
+    results: list[Row] = []
+    for load, streams in [(load, streams) for load in LOADS for streams in sizes]:
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
         # Alternating, so that a disturbance of the machine meets all of them.
-        for repeat in range(REPEATS):
+        for repeat in range(repeats):
             for name in names:
                 sys.stderr.write(f"{load}, {name}, {streams} streams, run {repeat + 1}\n")
                 async with RUNNERS[name](_free_port()) as server:
-                    runs[name].append(await _measure(server, streams, LOADS[load], SEED + repeat))
+                    rng = random.Random(SEED + repeat)
+                    runs[name].append(await _measure(server, streams, LOADS[load], rng, seconds))
                 sys.stderr.write(f"{json.dumps(runs[name][-1])}\n")
-        for name in names:
-            medians = {key: statistics.median(r[key] for r in runs[name]) for key in runs[name][0]}
-            results.append({"load": load, "server": name, "streams": streams, **medians})
+        results += [
+            {"load": load, "server": name, "streams": streams, **medians(runs[name])}
+            for name in names
+        ]
     return results
 
 
-async def _measure(server: Server, streams: int, width: int, seed: int) -> dict[str, float]:
-    pids = _family(server.process.pid)
-    await server.publish(_candles(0, random.Random(seed), width))
+async def _measure(
+    server: Server, streams: int, width: int, rng: random.Random, seconds: float
+) -> dict[str, float]:
+    pids = machine.family(server.process.pid)
+    await server.publish(_candles(0, rng, width))
     base_kib = _memory_kib(pids)
     load = LoadRun(LoadPlan(url=server.stream_url, streams=streams, connects_per_second=1_000))
     async with load.open():
@@ -104,11 +109,11 @@ async def _measure(server: Server, streams: int, width: int, seed: int) -> dict[
         load.figures.errors.clear()
         stream_kib = (_memory_kib(pids) - base_kib) / streams
         load.figures.restart()
-        cpu = _cpu_seconds(pids)
+        cpu = machine.cpu_seconds(pids)
         started = monotonic()
-        published = await _publish(server, random.Random(seed), width)
+        published = await _publish(server, rng, width, seconds)
         await asyncio.sleep(0.5)
-        seconds, cpu = monotonic() - started, _cpu_seconds(pids) - cpu
+        seconds, cpu = monotonic() - started, max(machine.cpu_seconds(pids) - cpu, 0.001)
         figures = load.figures
     assert not figures.errors, figures.errors
     p50, p99 = (figures.since_update.percentile(p) or 0.0 for p in (50, 99))
@@ -127,10 +132,10 @@ async def _measure(server: Server, streams: int, width: int, seed: int) -> dict[
     }
 
 
-async def _publish(server: Server, rng: random.Random, width: int) -> int:
+async def _publish(server: Server, rng: random.Random, width: int, seconds: float) -> int:
     started = monotonic()
     number = 0
-    while (due := number / EVENTS_PER_SECOND) < SECONDS:
+    while (due := number / EVENTS_PER_SECOND) < seconds:
         await asyncio.sleep(started + due - monotonic())
         number += 1
         await server.publish(_candles(number, rng, width))
@@ -160,23 +165,9 @@ def _free_port() -> int:
         return port
 
 
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(member for child in children for member in _family(int(child)))]
-
-
-def _memory_kib(pids: Sequence[int]) -> int:
-    total = 0
-    for pid in pids:
-        # Proportional: what nginx's master and worker share is counted once.
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total
-
-
-def _cpu_seconds(pids: Sequence[int]) -> float:
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
-    return sum(int(field[11]) + int(field[12]) for field in fields) / TICKS_PER_SECOND
+def _memory_kib(pids: Sequence[int]) -> float:
+    # Proportional: what nginx's master and worker share is counted once.
+    return sum(machine.memory_mib(pid)["pss"] for pid in pids) * 1024
 
 
 COLUMNS = (
@@ -188,51 +179,25 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def table(results: Sequence[dict[str, object]]) -> str:
-    """Return the table for people, with the ratio to nchan where it ran."""
-    lines = ["  ".join(f"{title:>14}" for _, title in COLUMNS)]
-    lines += ["  ".join(f"{result[key]!s:>14}" for key, _ in COLUMNS) for result in results]
-    lines += [
-        f"{load}, {streams} streams: spot delivers {ratio:.2f} times as much per CPU second"
-        for (load, streams), ratio in ratios(results).items()
-    ]
-    return "\n".join(lines)
+def checks(results: Sequence[Row]) -> list[Check]:
+    """Compare with nchan where it ran, and our own with its bounds."""
+    found = {(r["load"], r["streams"], r["server"]): r for r in results}
+    wanted = []
+    for (load, streams, server), row in found.items():
+        if server != "spot":
+            continue
+        where = f"{load}, {streams} streams"
+        nchan = found.get((load, streams, "nchan"))
+        if nchan is not None:
+            ratio = _number(row, "deliveries_per_cpu_second") / _number(
+                nchan, "deliveries_per_cpu_second"
+            )
+            what = f"deliveries per CPU second against nchan, {where}"
+            wanted.append(Check(what, ratio, MIN_RATIO[str(load)]))
+        for key, bound in (("kib_per_stream", MAX_STREAM_KIB), ("tick_p99_ms", MAX_P99_MS)):
+            wanted.append(Check(f"{key}, {where}", _number(row, key), bound, is_minimum=False))
+    return wanted
 
 
-def ratios(results: Sequence[dict[str, object]]) -> dict[tuple[str, int], float]:
-    """Return how much more our gateway delivers per CPU second, by load and size."""
-    found = {
-        (r["load"], r["streams"], r["server"]): _number(r, "deliveries_per_cpu_second")
-        for r in results
-    }
-    return {
-        (load, size): found[load, size, "spot"] / found[load, size, "nchan"]
-        for load in LOADS
-        for size in SIZES
-        if (load, size, "nchan") in found
-    }
-
-
-def verdict(results: Sequence[dict[str, object]]) -> list[str]:
-    """Return which bounds are missed."""
-    problems = [
-        f"MISSED: {ratio:.2f} times nchan at {load}, {size} streams, wanted {MIN_RATIO[load]}"
-        for (load, size), ratio in ratios(results).items()
-        if ratio < MIN_RATIO[load]
-    ]
-    bounds = (("kib_per_stream", MAX_STREAM_KIB), ("tick_p99_ms", MAX_P99_MS))
-    problems += [
-        f"MISSED: {key} {result[key]} at {result['load']}, {result['streams']}, wanted {bound:g}"
-        for result in results
-        for key, bound in bounds
-        if result["server"] == "spot" and _number(result, key) > bound
-    ]
-    return problems
-
-
-def _number(result: dict[str, object], key: str) -> float:
-    return float(str(result[key]))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _number(row: Row, key: str) -> float:
+    return float(str(row[key]))
