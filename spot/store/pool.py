@@ -31,6 +31,11 @@ CHECKOUT_SECONDS = 5.0
 # The pool's own retries stop after this, and the next caller's request begins new ones: its delays
 # double without a cap, and after an outage nobody may wait for a long one to pass.
 RECONNECT_SECONDS = 2.0
+# A pooled connection that does not answer an empty query for so long is thrown away.
+CHECK_SECONDS = 1.5
+# What is asked in one go is answered by then, or the network is taken for dead: the limits on the
+# server end nothing here.
+REPLY_SECONDS = 60.0
 # No statement of ours takes longer unless the database is in trouble.
 STATEMENT_SECONDS = 30
 # A process stopped between two statements gives up its locks after this.
@@ -78,6 +83,12 @@ async def _prepare_reader(connection: Connection) -> None:
     await connection.execute(statements.READ_ONLY)
 
 
+async def _check(connection: Connection) -> None:
+    # The pool waits for its check without a limit, so one silent connection would hold up everybody.
+    with abort_after(connection, CHECK_SECONDS):
+        await AsyncConnectionPool.check_connection(connection)
+
+
 @asynccontextmanager
 async def open_pool(
     database_url: str,
@@ -99,7 +110,7 @@ async def open_pool(
         name=application_name,
         configure=_prepare_reader if is_read_only else prepare_writer,
         # Without it the first users after a restart of the server would get dead connections.
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
     )
     try:
         async with errors_as_ours():
@@ -125,14 +136,21 @@ async def connect(database_url: str, *, application_name: str) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def acquire(source: Pool | Connection) -> AsyncIterator[Connection]:
-    """Yield a connection of the pool, or the connection itself; errors come out as ours."""
+async def acquire(
+    source: Pool | Connection, seconds: float = REPLY_SECONDS
+) -> AsyncIterator[Connection]:
+    """Yield a connection of the pool, or the connection itself; errors come out as ours.
+
+    The connection is aborted if the block takes longer than `seconds`.
+    """
     async with errors_as_ours():
         if isinstance(source, AsyncConnection):
-            yield source
+            with abort_after(source, seconds):
+                yield source
         else:
             async with source.connection() as connection:
-                yield connection
+                with abort_after(connection, seconds):
+                    yield connection
 
 
 @asynccontextmanager

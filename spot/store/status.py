@@ -33,13 +33,15 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
     age_seconds: float | None = None
 
 
+# Told every second: what takes longer is late anyway.
+_SECONDS = 5.0
 _SAVED = ShardStatus.__struct_fields__[:-2]
 
 
 async def save_status(source: Pool | Connection, exchange: str, status: ShardStatus) -> None:
     """Write a shard's heartbeat; an older epoch never hides a newer one."""
     values = [getattr(status, field) for field in _SAVED]
-    async with acquire(source) as connection:
+    async with acquire(source, _SECONDS) as connection:
         await connection.execute(statements.SAVE_STATUS, (exchange, *values))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+import psycopg
 import pytest
 
 from spot.errors import StoreError
@@ -38,6 +39,19 @@ async def test_sessions_ended_by_the_server_are_replaced_before_use(
         )
     async with pool.connection() as connection:
         assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
+
+
+async def test_connections_the_network_forgot_hold_nobody_up(
+    proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spot.store.pool.CHECK_SECONDS", 0.2)
+    async with open_pool(proxy.url, application_name="spot proxied", min_size=2) as pool:
+        async with acquire(pool, 0.3) as one:
+            proxy.half_open()  # of two, one in use and one at rest
+            with pytest.raises(psycopg.OperationalError):
+                await one.execute("SELECT 1")  # aborted: nobody will ever answer
+        async with asyncio.timeout(20), acquire(pool) as connection:
+            assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
 
 
 async def test_pool_heals_after_the_network_was_cut(
