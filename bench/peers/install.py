@@ -26,7 +26,7 @@ class Peer:
     packages: tuple[str, ...]
 
 
-CRYPTOFEED = Peer("cryptofeed", ("cryptofeed", "uvloop"))
+CRYPTOFEED = Peer("cryptofeed", ("cryptofeed", "uvloop", "asyncpg"))
 CCXT = Peer("ccxt", ("ccxt", "uvloop"))
 SDK = Peer("coinbase-advanced-py", ("coinbase-advanced-py",))
 
@@ -39,11 +39,12 @@ def interpreter(peer: Peer) -> Path:
     """Return the Python of the peer's environment, making it when it is not there."""
     folder = CACHE / peer.name
     python, done = folder / "bin" / "python", folder / ".installed"
-    if not done.exists():
+    wanted = " ".join(peer.packages)
+    if not done.exists() or done.read_text() != wanted:
         sys.stderr.write(f"installing {peer.name} into bench/.cache, once\n")
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         _run([str(python), "-m", "pip", "install", "-q", *peer.packages])
-        done.touch()
+        done.write_text(wanted)
     return python
 
 

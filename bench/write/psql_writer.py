@@ -1,0 +1,71 @@
+"""The baseline: raw psql, one process per shard, the same rows by the same COPY and upsert.
+
+The text of every COPY is in a file beforehand, so psql does nothing but send it; it holds no lease,
+passes no fence and notifies nobody.
+"""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from bench.write.batches import rounds
+from spot.models import Candle
+from spot.store import statements
+from spot.store.upsert import stage_row
+
+EXCHANGE = "bench"
+_RUN_SECONDS = 120.0
+_NOW = "SELECT extract(epoch FROM clock_timestamp());\n"
+
+
+def write(
+    database_url: str, psql: str, folder: Path, parts: list[list[str]],
+    *, seed: int, since: int, count: int, before: Callable[[], None],
+) -> dict[str, float]:  # fmt: skip
+    """Write the first round, call `before`, then write the others and take the time."""
+    firsts, others = [], []
+    for index, products in enumerate(parts):
+        first, *rest = rounds(products, seed=seed, since=since, count=count + 1)
+        firsts.append(_script(folder / f"first-{index}.sql", [first]))
+        others.append(_script(folder / f"others-{index}.sql", rest))
+    _run_all(database_url, psql, firsts)
+    before()
+    times = [tuple(map(float, text.split())) for text in _run_all(database_url, psql, others)]
+    rows = count * sum(len(products) * 9 for products in parts)
+    return {"rows": rows, "seconds": max(t[1] for t in times) - min(t[0] for t in times)}
+
+
+def _run_all(database_url: str, psql: str, scripts: Sequence[Path]) -> list[str]:
+    command = [psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", database_url, "-f"]
+    running = [
+        subprocess.Popen([*command, str(path)], stdout=subprocess.PIPE, text=True)
+        for path in scripts
+    ]
+    answers = [process.communicate(timeout=_RUN_SECONDS)[0] for process in running]
+    assert not any(process.returncode for process in running), "psql failed"
+    return answers
+
+
+def _script(path: Path, batches: Sequence[list[Candle]]) -> Path:
+    upsert = _upsert_text()
+    copy = " ".join(statements.COPY_STAGE.split())
+    with path.open("w") as script:
+        script.write(f"{statements.CREATE_STAGE};\n{_NOW}\\o /dev/null\n")
+        for batch in batches:
+            lines = "\n".join("\t".join(map(_text, stage_row(candle))) for candle in batch)
+            script.write(f"BEGIN;\n{copy};\n{lines}\n\\.\n{upsert};\nCOMMIT;\n")
+        script.write(f"\\o\n{_NOW}")
+    return path
+
+
+def _upsert_text() -> str:
+    return statements.UPSERT_STAGE.as_string(None).replace("%s", f"'{EXCHANGE}'")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "\\N"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
