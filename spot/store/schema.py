@@ -20,7 +20,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration
 
-import spot
 from spot.errors import SchemaError, StoreError
 from spot.store.migration_lock import only_one, refuse_left_rows, session_name
 
@@ -56,7 +55,7 @@ class Loss(msgspec.Struct, frozen=True):
 
 def migrations_path() -> Path:
     """Return the folder of the migration files: inside the installed package, or the checkout's."""
-    package = Path(spot.__file__).parent
+    package = Path(__file__).parents[1]
     packaged = package / "_sql"
     return packaged if packaged.is_dir() else package.parent / "sql"
 
