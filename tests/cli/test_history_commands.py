@@ -40,7 +40,9 @@ async def test_backfill_then_verify_then_a_change_then_repair(
     assert await spot(*target, "verify", *RANGE) == 0
     out = capsys.readouterr().out
     assert f"exact-match rate 100%: {len(rows)} of {len(rows)} candles" in out
-    assert len([line for line in out.splitlines() if line.startswith("BTC-USD")]) == len(Granularity)
+    assert len([line for line in out.splitlines() if line.startswith("BTC-USD")]) == len(
+        Granularity
+    )
 
     change(database_url, "high = high * 2", Granularity.ONE_MINUTE, AT)
     assert await spot(*target, "verify", *RANGE) == 1

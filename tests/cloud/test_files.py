@@ -20,7 +20,7 @@ from tests.fixtures.setting_names import setting_names
 
 COMPOSE = ROOT / "compose" / "compose.yaml"
 CLOUD_BUILD = ROOT / "cloudbuild.yaml"
-SCRIPTS = ("deploy.sh", "migrate.sh", "tests/cloud/gcloud")
+SCRIPTS = ("deploy.sh", "migrate.sh", "tests/cloud/gcloud", "examples/stream.sh")
 
 
 def read(path: Path) -> Any:

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Candles as one JSON object a line, for jq, a file or a pipe. It comes back after every cut and goes on
+# after the last candle it printed.
+#
+#     examples/stream.sh http://localhost:8080 BTC-USD 1m | jq -r '[.start, .close, .complete] | @tsv'
+set -eu
+
+gateway=${1:-http://localhost:8080}
+product=${2:-BTC-USD}
+granularity=${3:-1m}
+last=$(mktemp)
+trap 'rm -f "$last"' EXIT
+trap 'exit 0' INT TERM
+
+while :; do
+  # Less than a byte a second for 15 s: three heartbeats are missing.
+  curl --silent --show-error --fail --no-buffer --speed-limit 1 --speed-time 15 \
+    --header "Last-Event-ID: $(cat "$last")" \
+    "$gateway/api/v1/stream?product=$product&granularity=$granularity&format=json" |
+    while IFS= read -r line; do
+      case $line in
+        'event: '*) event=${line#event: } ;;
+        'id: '*) id=${line#id: } ;;
+        'data: '*)
+          if [ "$event" = candle ]; then
+            printf '%s\n' "${line#data: }"
+            printf '%s' "$id" >"$last"
+          fi
+          ;;
+      esac
+    done
+  sleep 1
+done
