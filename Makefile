@@ -4,13 +4,19 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := spot shards tests
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
 
 .PHONY: help setup up demo test soak chaos check screenshots bench fmt lint types cov lock clean
 
+##@ Run it (needs Python 3.11 or newer, nothing else)
+
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Spot: every spot market of Coinbase in PostgreSQL, live. New here? make demo, then http://localhost:8080'
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nOne part of it\n'
+	@printf '  %-34s %s\n' '.venv/bin/pytest tests/store' 'the tests of one package' \
+	  '.venv/bin/pytest -m "not process"' 'tests that start no programs; other kinds: db, slow, e2e' \
+	  '.venv/bin/spot --help' 'what Spot itself can do'
 
 setup: $(VENV)/.installed $(VENV)/.assets ## everything into .venv, with the command .venv/bin/spot
 
@@ -32,6 +38,8 @@ up: setup ## everything on this machine, on Coinbase's live prices
 demo: setup ## the same on a simulated exchange: no account, no network
 	@exec $(BIN)/spot demo
 
+##@ Test it (real PostgreSQL, sockets and processes; what a machine lacks is skipped, and said)
+
 test: setup ## all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
@@ -51,6 +59,8 @@ bench: setup ## all benchmarks in ten minutes, with their peers where installed
 
 bench-%: setup ## one of them, at length
 	@$(BIN)/python -m bench $*
+
+##@ Change it (before a commit: make fmt check)
 
 fmt: setup ## format the code and mend what ruff can
 	$(BIN)/ruff check --fix-only -q .
