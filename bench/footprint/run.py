@@ -1,0 +1,108 @@
+"""`python -m bench footprint`: memory per shard and per forked shard, start-up, and one core's share.
+
+Real fleets on a simulated exchange at ten times the exchange's typical rate. `unique` is what ends
+with the process; the rest of `resident` is shared with the others: code, and what was loaded before
+the fork. Memory per stream is measured by `fanout`.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Sequence
+
+from bench import machine
+from bench.fleet import FleetPlan, RunningFleet, database, running_fleet
+from bench.report import Check, Effort, Report, Row, medians
+
+SEED = 8
+# All markets together on an ordinary day, and the issue's factor.
+TYPICAL_TRADES_PER_SECOND, FACTOR = 100.0, 10.0
+# Products, shards, products per client; seconds of a look, looks.
+FULL = ((200, 1, 8), (900, 1, 8), (900, 4, 100))
+PLANS = {
+    Effort.FULL: (FULL, 10.0, 5),
+    Effort.SUITE: (FULL[1:], 4.0, 3),
+    Effort.SMOKE: (((8, 1, 8),), 0.3, 1),
+}
+SETTLE_SECONDS = 3.0
+FORKS = 20
+MAX_CORES, MAX_RSS_MIB, MAX_USS_MIB = 1.0, 150.0, 35.0
+
+COLUMNS = (
+    ("products", "products"), ("shards", "shards"), ("cores", "cores used"),
+    ("rss", "resident MiB a shard"), ("uss", "unique MiB a shard"),
+    ("first_candle_seconds", "s to the first candle"), ("live_seconds", "s to all products live"),
+    ("fork_ms", "ms a fork"),
+)  # fmt: skip
+
+
+def measure(effort: Effort) -> Report:
+    """Measure every fleet, one after the other."""
+    sizes, seconds, looks = PLANS[effort]
+    fork_ms = statistics.median(_fork_ms() for _ in range(FORKS))
+    rows = [_measure(plan_of(*size), seconds, looks) | {"fork_ms": fork_ms} for size in sizes]
+    return Report(
+        name="footprint", command="make bench-footprint", columns=COLUMNS, rows=rows,
+        conditions=(
+            f"Simulated exchange with {TYPICAL_TRADES_PER_SECOND * FACTOR:g} trades/s at 900"
+            " products (ten times typical), nine granularities."
+        ),
+        notes=[
+            "a connection carries 8 products where one shard has them all, else 100, because the"
+            " exchange allows eight messages a second",
+        ],
+        seed=SEED, repeats=looks, cores=len(machine.cores()), checks=checks(rows),
+        versions=machine.versions("aiohttp", "psycopg", "uvloop"),
+    )  # fmt: skip
+
+
+def plan_of(products: int, shards: int, products_per_client: int) -> FleetPlan:
+    """Return the fleet for so many products, at their share of the exchange's trades."""
+    rate = TYPICAL_TRADES_PER_SECOND * FACTOR * products / 900
+    return FleetPlan(
+        products=products, trades_per_second=round(rate, 1), shards=shards,
+        products_per_client=products_per_client, seed=SEED,
+    )  # fmt: skip
+
+
+def checks(rows: Sequence[Row]) -> list[Check]:
+    """Compare with the targets: the whole exchange on one shard, and the memory of forked ones."""
+    wanted = []
+    for row in rows:
+        where = f"{row['products']} products, {row['shards']} shards"
+        if row["shards"] == 1:
+            wanted += [
+                Check(f"cores, {where}", float(str(row["cores"])), MAX_CORES, is_minimum=False),
+                Check(f"resident MiB, {where}", float(str(row["rss"])), MAX_RSS_MIB, is_minimum=False),
+            ]  # fmt: skip
+        else:
+            unique = float(str(row["uss"]))
+            wanted.append(Check(f"unique MiB a shard, {where}", unique, MAX_USS_MIB, False))
+    return wanted
+
+
+def _measure(plan: FleetPlan, seconds: float, looks: int) -> Row:
+    with database() as url, running_fleet(url, plan) as fleet:
+        time.sleep(SETTLE_SECONDS if seconds > 1 else 0.0)
+        cores = statistics.median(fleet.cpu_share(seconds) for _ in range(looks))
+        return {
+            "products": plan.products, "shards": plan.shards, "cores": round(cores, 3),
+            **{name: round(mib, 1) for name, mib in _memory(fleet).items()},
+            "first_candle_seconds": round(fleet.first_candle_seconds, 2),
+            "live_seconds": round(fleet.live_seconds, 1),
+        }  # fmt: skip
+
+
+def _memory(fleet: RunningFleet) -> dict[str, float]:
+    return medians([machine.memory_mib(pid) for pid in fleet.shard_pids])
+
+
+def _fork_ms() -> float:
+    """Return how long this process, with all of Spot loaded, takes to fork."""
+    began = time.perf_counter()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    taken = time.perf_counter() - began
+    os.waitpid(pid, 0)
+    return round(taken * 1000, 2)

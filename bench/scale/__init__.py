@@ -1,0 +1,1 @@
+"""Cost per product and per shard, as the number of either grows."""
