@@ -4,6 +4,7 @@ A parser takes the text and returns the value, or raises `ValueError` with what 
 was found; a secret's parser never repeats the text. `Settings` says which variable is of which kind.
 """
 
+import base64
 import ipaddress
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -82,6 +83,25 @@ def origins(text: str) -> tuple[str, ...]:
         if origin != "*" and urlsplit(origin).scheme not in {"http", "https"}:
             raise ValueError(f"wanted * or origins like https://example.com, found {origin!r}")
     return found
+
+
+def pinned_script(text: str) -> str:
+    """Return a script's address and what its content must hash to, as `URL#sha384-BASE64`."""
+    address, _, integrity = text.partition("#")
+    kind, dash, digest = integrity.partition("-")
+    if (
+        urlsplit(address).scheme != "https"
+        or kind not in {"sha256", "sha384", "sha512"}
+        or not dash
+    ):
+        raise ValueError(f"wanted https://HOST/FILE.js#sha384-BASE64, found {text!r}")
+    try:
+        base64.b64decode(digest, validate=True)
+    except ValueError:
+        raise ValueError(f"wanted a base64 digest after {kind}-, found {digest!r}") from None
+    if any(letter in address for letter in "\"'<>;, "):
+        raise ValueError(f"wanted a plain https address, found {address!r}")
+    return text
 
 
 def index_list(text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from spot.environment import (
     names,
     networks,
     origins,
+    pinned_script,
     retention,
     seconds,
     url,
@@ -59,6 +60,8 @@ class Settings:
     connects_per_second: int = 1_000
     # SPOT_TRUSTED_PROXIES; networks whose X-Forwarded-For is believed
     trusted_proxies: tuple[str, ...] = ()
+    # SPOT_DATASTAR_CDN; where pages get Datastar from if it is not installed here, `URL#sha384-…`
+    datastar_cdn: str | None = None
     gateway_workers: int = 1  # SPOT_GATEWAY_WORKERS; processes that share PORT, one core each
     auth_jwks: str | None = None  # SPOT_AUTH_JWKS; file or URL of the keys that sign bearer tokens
     # SPOT_AUTH_SECRET; shared with whoever signs them
@@ -143,6 +146,7 @@ class Settings:
             gateway_workers=reader.get(
                 "SPOT_GATEWAY_WORKERS", whole_number(1, 64), self.gateway_workers
             ),
+            datastar_cdn=reader.get("SPOT_DATASTAR_CDN", pinned_script, None),
             auth_jwks=reader.get("SPOT_AUTH_JWKS", file_or_url, None),
             auth_secret=reader.get("SPOT_AUTH_SECRET", key_secret, None),
             auth_audience=reader.get("SPOT_AUTH_AUDIENCE", str, None),

@@ -2,10 +2,11 @@
 
 The page needs two JavaScript files that are not ours and not in this repository. Each comes out of
 a pinned wheel through pip, is checked against its known hash and put beside the page with its
-licence; nothing happens where the right file is there already. Without one of them the page says
-what is missing.
+licence; nothing happens where the right file is there already. Without one of them a page loads it
+from where it is published, if its content is pinned, and else says what is missing.
 """
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -42,6 +43,14 @@ OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWA
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class Script:
+    """What a page needs to load a script: the address, and the hash if it is not our own."""
+
+    address: str
+    integrity: str | None = None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asset:
     """One script: what it is called here, where it comes from, and how it is known."""
@@ -51,6 +60,7 @@ class Asset:
     member: str  # its path in there
     sha256: str
     notice: str
+    cdn: str | None = None  # where the very same file is published
 
     @property
     def licence_name(self) -> str:
@@ -63,6 +73,22 @@ class Asset:
             return hashlib.sha256((vendor / self.name).read_bytes()).hexdigest() == self.sha256
         except OSError:
             return False
+
+    def script(self, vendor: Path, pinned: str | None = None) -> Script | None:
+        """Return where a page gets it: from here, or from elsewhere if its content is pinned.
+
+        `pinned` (`URL#INTEGRITY`) is the operator's word, for a script that is published nowhere
+        as it is here.
+        """
+        if (vendor / self.name).is_file():
+            return Script(f"/web/vendor/{self.name}")
+        if pinned is not None:
+            address, _, integrity = pinned.partition("#")
+            return Script(address, integrity)
+        if self.cdn is not None:
+            digest = base64.b64encode(bytes.fromhex(self.sha256)).decode()
+            return Script(self.cdn, f"sha256-{digest}")
+        return None
 
 
 DATASTAR = Asset(
@@ -78,6 +104,7 @@ DATASTAR = Asset(
 )
 CHARTS = Asset(
     name="lightweight-charts.js",
+    cdn="https://cdn.jsdelivr.net/npm/lightweight-charts@5.2.1/dist/lightweight-charts.standalone.production.js",
     requirement="pylightcharts==0.1.6",  # carries npm's file of lightweight-charts 5.2.1 unchanged
     member="pylightcharts/js/lightweight-charts.js",
     sha256="e21cc5caa0226ef30bd8549c50b9ef926615f2a4ee6b4e486353477a55f598cf",

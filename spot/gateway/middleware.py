@@ -16,6 +16,7 @@ from spot.errors import StoreError
 from spot.gateway.answers import ApiError, error_answer
 from spot.gateway.auth import EVERYTHING, Access, Gate
 from spot.gateway.limits import ClientAddresses
+from spot.gateway.policy import SECURITY_HEADERS
 from spot.gateway.subscriber import Subscriber
 
 logger = logging.getLogger(__name__)
@@ -29,16 +30,6 @@ MAX_BODY_BYTES = 64 * 1024
 ALLOWED_HEADERS = "Authorization, Datastar-Request, Last-Event-ID, Content-Type, Cache-Control"
 EXPOSED_HEADERS = "ETag, Retry-After, WWW-Authenticate"
 PREFLIGHT_SECONDS = 86_400
-# Nothing is looked at twice by a browser, embedded by a stranger or loaded from elsewhere.
-# Datastar compiles the page's expressions, hence unsafe-eval.
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Content-Security-Policy": (
-        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self';"
-        " img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'self'"
-    ),
-}
 CLIENT_CLOSED = 499  # for the log only: nobody is there to be answered
 
 
@@ -167,7 +158,8 @@ def set_headers(
     """Return the hook that completes the headers of every answer, streams included."""
 
     async def hook(request: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(SECURITY_HEADERS)
+        for name, value in SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)  # the page has a policy of its own
         if not origins:
             return
         if _is_allowed(request, origins):

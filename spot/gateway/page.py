@@ -15,6 +15,7 @@ from aiohttp import web
 from spot.gateway import assets
 from spot.gateway.elements import escape
 from spot.gateway.gateway import GATEWAY
+from spot.gateway.policy import policy
 from spot.models import Granularity
 
 WEB = Path(__file__).parent / "web"
@@ -25,7 +26,7 @@ SIMULATED = (
 NO_CLIENT = (
     '<p class="banner" id="no-client"><strong>Not live</strong>Datastar\'s browser client is not'
     " installed, so nothing here will move. Run <code>python -m spot.gateway.assets</code> (or"
-    " <code>make setup</code>) on the server and reload.</p>"
+    " <code>make setup</code>) on the server, or set <code>SPOT_DATASTAR_CDN</code>, and reload.</p>"
 )
 # One folder deep at most, no leading dot: nothing outside can be named.
 FILE_NAME = re.compile(r"(vendor/)?[A-Za-z0-9][A-Za-z0-9.-]*")
@@ -41,18 +42,24 @@ async def get_page(request: web.Request) -> web.Response:
     """Return the page."""
     settings = request.app[GATEWAY].settings
     is_simulated = settings.is_simulated
-    has_client = (assets.VENDOR / assets.DATASTAR.name).is_file()
+    charts = assets.CHARTS.script(assets.VENDOR)
+    client = assets.DATASTAR.script(assets.VENDOR, settings.datastar_cdn)
     template = string.Template((WEB / "page.html").read_text())
     text = template.substitute(
         title="Spot (simulated)" if is_simulated else "Spot",
         exchange=escape(settings.exchange),
         simulated="true" if is_simulated else "false",
         granularities=" ".join(f"{g.value}/{g.short}/{g.seconds}" for g in Granularity),
-        banners=(SIMULATED if is_simulated else "") + ("" if has_client else NO_CLIENT),
+        banners=(SIMULATED if is_simulated else "") + ("" if client else NO_CLIENT),
         preloads=_preloads(),
-        scripts=_scripts(has_client=has_client),
+        scripts=_scripts(charts, client),
     )
-    return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-store"})
+    elsewhere = [s.address for s in (charts, client) if s is not None and s.integrity]
+    return web.Response(
+        text=text,
+        content_type="text/html",
+        headers={"Cache-Control": "no-store", "Content-Security-Policy": policy(*elsewhere)},
+    )
 
 
 async def get_file(request: web.Request) -> web.StreamResponse:
@@ -73,12 +80,18 @@ def _preloads() -> str:
     return "\n".join(f'<link rel="modulepreload" href="/web/{name}">' for name in names)
 
 
-def _scripts(*, has_client: bool) -> str:
+def _scripts(charts: assets.Script | None, client: assets.Script | None) -> str:
     """Return the script elements, in the order in which they must run."""
     scripts = ['<script type="module" src="/web/main.js"></script>']
-    if (assets.VENDOR / assets.CHARTS.name).is_file():
-        scripts.insert(0, f'<script defer src="/web/vendor/{assets.CHARTS.name}"></script>')
-    if has_client:
+    if charts is not None:
+        scripts.insert(0, _element("defer", charts))
+    if client is not None:
         # Last, because it opens streams at once: the others must be listening by then.
-        scripts.append(f'<script type="module" src="/web/vendor/{assets.DATASTAR.name}"></script>')
+        scripts.append(_element('type="module"', client))
     return "\n".join(scripts)
+
+
+def _element(kind: str, script: assets.Script) -> str:
+    # A browser does not run a script from elsewhere whose content is not the pinned one.
+    pin = f' integrity="{script.integrity}" crossorigin="anonymous"' if script.integrity else ""
+    return f'<script {kind} src="{escape(script.address)}"{pin}></script>'
