@@ -102,14 +102,22 @@ def running_fleet(
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:
         exchange = stack.enter_context(started([*command, *numbers], environ))
-        _until(lambda: _listens(port), "the exchange listens")
+        _until(lambda: _listens(port), "the exchange listens", exchange)
         began = monotonic()
         supervisor = stack.enter_context(started(["-m", "shards"], environ))
         fleet = RunningFleet(plan=plan, environ=environ, exchange=exchange, supervisor=supervisor)
         with psycopg.connect(database_url, autocommit=True) as connection:
-            _until(lambda: _ask(connection, "SELECT count(*) FROM candles"), "a candle is stored")
+            _until(
+                lambda: _ask(connection, "SELECT count(*) FROM candles"),
+                "a candle is stored",
+                supervisor,
+            )
             fleet.first_candle_seconds = monotonic() - began
-            _until(lambda: _ask(connection, _LIVE) >= plan.products, "all products are live")
+            _until(
+                lambda: _ask(connection, _LIVE) >= plan.products,
+                "all products are live",
+                supervisor,
+            )
             fleet.live_seconds = monotonic() - began
         yield fleet
 
@@ -132,9 +140,11 @@ def started(arguments: Sequence[str], environ: dict[str, str]) -> Iterator[subpr
             process.wait(5)
 
 
-def _until(is_so: Callable[[], object], what: str) -> None:
+def _until(is_so: Callable[[], object], what: str, *processes: subprocess.Popen[bytes]) -> None:
     deadline = monotonic() + START_SECONDS
     while not is_so():
+        ended = [process.args for process in processes if process.poll() is not None]
+        assert not ended, f"ended before {what}: {ended}"
         assert monotonic() < deadline, f"waited {START_SECONDS:g} s until {what}"
         time.sleep(0.02)
 
