@@ -76,7 +76,7 @@ types: setup ## mypy, strict
 	$(BIN)/mypy
 
 cov: setup ## all tests, with branch coverage in htmlcov/
-	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered --cov-report=html
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html
 
 lock: setup ## new pinned and hashed versions for pyproject.toml's ranges
 	$(LOCK) pyproject.toml -o requirements.lock
