@@ -61,7 +61,10 @@ def measure(effort: Effort) -> Report:
         exchange = ["-m", "bench.latency.exchange", str(log)]
         with running_fleet(url, plan, exchange) as fleet:
             port = free_port()
-            limits = {"SPOT_MAX_STREAMS_PER_ADDRESS": "100000", "PORT": str(port)}
+            limits = {
+                "PORT": str(port), "SPOT_MAX_STREAMS_PER_ADDRESS": "100000",
+                "SPOT_CONNECTS_PER_SECOND": "100000",
+            }  # fmt: skip
             with (
                 started(["-m", "spot.gateway"], fleet.environ | limits),
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

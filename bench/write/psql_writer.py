@@ -6,13 +6,12 @@ passes no fence and notifies nobody.
 
 import subprocess
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from pathlib import Path
 
-from bench.write.batches import rounds
+from bench.write.batches import FIRST_ROUNDS, rounds
 from spot.models import Candle
 from spot.store import statements
-from spot.store.upsert import stage_row
+from spot.store.upsert import copy_line
 
 EXCHANGE = "bench"
 _RUN_SECONDS = 120.0
@@ -23,12 +22,12 @@ def write(
     database_url: str, psql: str, folder: Path, parts: list[list[str]],
     *, seed: int, since: int, count: int, before: Callable[[], None],
 ) -> dict[str, float]:  # fmt: skip
-    """Write the first round, call `before`, then write the others and take the time."""
+    """Write the first rounds, call `before`, then write the others and take the time."""
     firsts, others = [], []
     for index, products in enumerate(parts):
-        first, *rest = rounds(products, seed=seed, since=since, count=count + 1)
-        firsts.append(_script(folder / f"first-{index}.sql", [first]))
-        others.append(_script(folder / f"others-{index}.sql", rest))
+        batches = list(rounds(products, seed=seed, since=since, count=FIRST_ROUNDS + count))
+        firsts.append(_script(folder / f"first-{index}.sql", batches[:FIRST_ROUNDS]))
+        others.append(_script(folder / f"others-{index}.sql", batches[FIRST_ROUNDS:]))
     _run_all(database_url, psql, firsts)
     before()
     times = [tuple(map(float, text.split())) for text in _run_all(database_url, psql, others)]
@@ -48,24 +47,17 @@ def _run_all(database_url: str, psql: str, scripts: Sequence[Path]) -> list[str]
 
 
 def _script(path: Path, batches: Sequence[list[Candle]]) -> Path:
-    upsert = _upsert_text()
+    upsert = _upsert_text(len(batches[0]))
     copy = " ".join(statements.COPY_STAGE.split())
     with path.open("w") as script:
         script.write(f"{statements.CREATE_STAGE};\n{_NOW}\\o /dev/null\n")
         for batch in batches:
-            lines = "\n".join("\t".join(map(_text, stage_row(candle))) for candle in batch)
-            script.write(f"BEGIN;\n{copy};\n{lines}\n\\.\n{upsert};\nCOMMIT;\n")
+            lines = "".join(map(copy_line, batch))
+            script.write(f"BEGIN;\n{copy};\n{lines}\\.\n{upsert};\nCOMMIT;\n")
         script.write(f"\\o\n{_NOW}")
     return path
 
 
-def _upsert_text() -> str:
-    return statements.UPSERT_STAGE.as_string(None).replace("%s", f"'{EXCHANGE}'")
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, bool):
-        return "t" if value else "f"
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+def _upsert_text(rows: int) -> str:
+    text = statements.UPSERT_STAGE.as_string(None)
+    return text.replace("%s", f"'{EXCHANGE}'", 1).replace("%s", str(rows), 1)

@@ -13,7 +13,7 @@ from multiprocessing.synchronize import Event
 
 import uvloop
 
-from bench.write.batches import rounds
+from bench.write.batches import FIRST_ROUNDS, rounds
 from spot.models import Candle, CandleUpdate
 from spot.settings import Settings
 from spot.store import BatchWriter, hold_lease, open_pool
@@ -27,7 +27,7 @@ def write(
     database_url: str, parts: list[list[str]], *, seed: int, since: int, count: int,
     before: Callable[[], None],
 ) -> dict[str, float]:  # fmt: skip
-    """Write `count` rounds after a first one, a process per part; call `before` in between."""
+    """Write `count` rounds after the first ones, a process per part; call `before` in between."""
     context = multiprocessing.get_context("fork")
     start = context.Event()
     pipes, processes = [], []
@@ -67,10 +67,10 @@ def _run(
     database_url: str, index: int, products: list[str], seed: int, since: int, count: int,
     pipe: Pipe, start: Event,
 ) -> None:  # fmt: skip
-    first, *others = rounds(products, seed=seed, since=since, count=count + 1)
+    batches = list(rounds(products, seed=seed, since=since, count=FIRST_ROUNDS + count))
 
     async def run() -> None:
-        waiting: list[Candle] = list(first)
+        waiting: list[Candle] = []
 
         def collect() -> list[CandleUpdate]:
             updates = [CandleUpdate(candle) for candle in waiting]
@@ -85,11 +85,13 @@ def _run(
                 pool, exchange=EXCHANGE, lease=lease, collect=collect, flush_seconds=0.05,
                 max_rows=Settings().flush_rows,
             )  # fmt: skip
-            await writer.flush()
+            for batch in batches[:FIRST_ROUNDS]:
+                waiting += batch
+                await writer.flush()
             pipe.send(())
             await asyncio.to_thread(start.wait, _START_SECONDS)
             began, cpu, rows = time.monotonic(), _cpu_seconds(), 0
-            for batch in others:
+            for batch in batches[FIRST_ROUNDS:]:
                 waiting += batch
                 rows += await writer.flush()
             pipe.send((rows, began, time.monotonic(), _cpu_seconds() - cpu))

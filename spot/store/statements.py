@@ -75,7 +75,16 @@ _ON_CONFLICT = SQL("""
            EXCLUDED.revision, EXCLUDED.source)
     RETURNING t.product_id, t.granularity::text, extract(epoch FROM t.start)::bigint
 """)
-UPSERT_STAGE = _INSERT + _CAST + _FROM_STAGE + _ON_CONFLICT
+# Nearly always every row changed, and then their number says it all.
+UPSERT_STAGE = (
+    SQL("WITH changed (product_id, granularity, start) AS (")
+    + (_INSERT + _CAST + _FROM_STAGE + _ON_CONFLICT)
+    + SQL("""
+    ), total AS (SELECT count(*) AS rows FROM changed)
+    SELECT total.rows, c.product_id, c.granularity, c.start
+    FROM total LEFT JOIN changed AS c ON total.rows < %s
+""")
+)
 UPSERT_ROW = _INSERT + _CAST + _FROM_ROW + _ON_CONFLICT
 
 ENSURE_PARTITION = """

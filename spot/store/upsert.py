@@ -5,6 +5,7 @@ partitions are made on the way. Bounds: a row of a batch costs one line of COPY,
 one transaction; split what is longer than `SPOT_FLUSH_ROWS` before calling.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 import psycopg
@@ -19,6 +20,10 @@ from spot.store.pool import Connection, errors_as_ours
 
 _GRANULARITIES = {granularity.value: granularity for granularity in Granularity}
 _Row = tuple[object, ...]
+# COPY's text format: these stand behind a backslash, and this stands for no value.
+_ESCAPED = re.compile(r"[\\\t\n\r]")
+_NULL = "\\N"
+_COPY_ROWS = 500
 
 
 async def upsert_candle(connection: Connection, exchange: str, candle: Candle) -> bool:
@@ -79,18 +84,23 @@ async def _write_once(
 ) -> set[CandleKey]:
     async with connection.transaction(), connection.cursor() as cursor:
         async with cursor.copy(statements.COPY_STAGE) as copy:
-            for candle in candles:
-                await copy.write_row(stage_row(candle))
+            # In pieces, so that the server reads one while the next is being spelled.
+            for at in range(0, len(candles), _COPY_ROWS):
+                await copy.write("".join(map(copy_line, candles[at : at + _COPY_ROWS])))
         # After the COPY: a process stopped inside one must not make the next owner wait for it.
         if lease is not None:
             await pass_fence(connection, lease)
         if gaps:
             await write_gaps(connection, exchange, gaps)
-        await cursor.execute(statements.UPSERT_STAGE, (exchange,))
-        return {
-            CandleKey(product_id, _GRANULARITIES[granularity], start)
-            for product_id, granularity, start in await cursor.fetchall()
-        }
+        await cursor.execute(statements.UPSERT_STAGE, (exchange, len(candles)))
+        rows = await cursor.fetchall()
+    changed: int = rows[0][0]
+    if changed == len(candles):
+        return {candle.key for candle in candles}
+    return {
+        CandleKey(product_id, _GRANULARITIES[granularity], start)
+        for _, product_id, granularity, start in rows[:changed]
+    }
 
 
 async def pass_fence(connection: Connection, lease: Lease) -> None:
@@ -118,6 +128,23 @@ async def make_partitions(connection: Connection, candles: Iterable[Candle]) -> 
     days = {(candle.granularity, Granularity.ONE_DAY.floor(candle.start)) for candle in candles}
     for granularity, day in sorted(days):
         await connection.execute(statements.ENSURE_PARTITION, (day, day, granularity.value))
+
+
+def copy_line(candle: Candle) -> str:
+    """Return a candle as a line of COPY into the staging table.
+
+    Spelled here and not by the driver, row by row and value by value: that took three times as
+    long and was a third of a flush.
+    """
+    product_id, trades, last_id = candle.product_id, candle.trades, candle.last_trade_id
+    if _ESCAPED.search(product_id):
+        product_id = _ESCAPED.sub(r"\\\g<0>", product_id)
+    return (
+        f"{product_id}\t{candle.granularity.value}\t{candle.start}\t{candle.open}\t{candle.high}"
+        f"\t{candle.low}\t{candle.close}\t{candle.volume}\t{_NULL if trades is None else trades}"
+        f"\t{_NULL if last_id is None else last_id}\t{candle.complete}\t{candle.coverage.value}"
+        f"\t{candle.revision}\t{candle.source.value}\t{unix_microseconds(candle.updated_at)}\n"
+    )
 
 
 def stage_row(candle: Candle) -> _Row:

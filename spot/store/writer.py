@@ -252,8 +252,10 @@ class BatchWriter:
                 epoch=self._lease.epoch,
                 flush=self._flush_number,
             )
-            for payload in payloads:
-                await connection.execute(statements.NOTIFY, (notification.CHANNEL, payload))
+            # In one round trip and one transaction: the cluster's lock is taken once a flush.
+            async with connection.cursor() as cursor:
+                calls = [(notification.CHANNEL, payload) for payload in payloads]
+                await cursor.executemany(statements.NOTIFY, calls)
         except (StoreError, psycopg.Error) as exc:
             self.notifications_failed += 1
             # Counted; where the database is away the next flush tells that.

@@ -253,3 +253,11 @@ async def test_cancelled_write_is_rolled_back_and_leaves_the_connection_usable(
                 writing.cancel()
         assert await stored(pool) == [make_candle()]
         assert await write(one, newer) == 1
+
+
+async def test_a_name_that_copy_must_escape_survives(pool: Pool) -> None:
+    odd = [make_candle(product_id=name) for name in ("A\\B", "A\tB", "A\nB", "\\N", "A\rB")]
+    async with pool.connection() as connection:
+        assert await upsert_candles(connection, EXCHANGE, odd) == len(odd)
+        cursor = await connection.execute("SELECT product_id FROM candles")
+        assert {name for (name,) in await cursor.fetchall()} == {c.product_id for c in odd}
