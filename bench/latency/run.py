@@ -33,7 +33,7 @@ TRADES_PER_SECOND = 100.0
 PLANS = {
     Effort.FULL: (500, 1_000, 2, 30.0),
     Effort.SUITE: (500, 1_000, 2, 15.0),
-    Effort.SMOKE: (8, 16, 1, 2.0),
+    Effort.SMOKE: (8, 16, 1, 1.0),
 }
 MAX_P50_MS, MAX_P99_MS = 60.0, 150.0
 OPEN_SECONDS = 30.0

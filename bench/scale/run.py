@@ -19,7 +19,7 @@ TRADES_PER_PRODUCT = 1.0  # a second, on average; markets differ as on the excha
 FULL = ((50, 1), (200, 1), (900, 1), (900, 4), (900, 16))
 PLANS = {
     Effort.FULL: (FULL, 10.0, 5),
-    Effort.SUITE: (((50, 1), (900, 1), (900, 4), (900, 16)), 4.0, 3),
+    Effort.SUITE: (((50, 1), (900, 1), (900, 16)), 3.0, 3),
     Effort.SMOKE: (((8, 1),), 0.5, 1),
 }
 SETTLE_SECONDS = 3.0  # what the start left behind

@@ -24,13 +24,13 @@ from spot.store import schema
 from tests.fixtures.postgres import fresh_database
 
 SEED = 8
-# Rounds, repeats, shards.
-PLANS = {
-    Effort.FULL: (40, 5, (1, 4, 16)),
-    Effort.SUITE: (20, 3, (1, 4, 16)),
-    Effort.SMOKE: (1, 1, (1,)),
-}
 PRODUCTS = 556  # nine candles each: one full batch of SPOT_FLUSH_ROWS
+# Products, rounds, repeats, shards.
+PLANS = {
+    Effort.FULL: (PRODUCTS, 40, 5, (1, 4, 16)),
+    Effort.SUITE: (PRODUCTS, 20, 3, (1, 4, 16)),
+    Effort.SMOKE: (8, 1, 1, (1,)),
+}
 PEER_BATCH = 500  # what cryptofeed's documentation calls its usual batch
 MIN_OF_PSQL, MIN_PER_SECOND, MIN_HOT_PERCENT = 0.7, 50_000.0, 95.0
 Figures = dict[str, float]
@@ -45,11 +45,11 @@ COLUMNS = (
 
 def measure(effort: Effort) -> Report:
     """Measure ours and psql at every number of shards, cryptofeed's statement at one."""
-    count, repeats, shard_counts = PLANS[effort]
+    products, count, repeats, shard_counts = PLANS[effort]
     notes: list[str] = []
     peers = [] if effort is Effort.SMOKE else install.available([install.CRYPTOFEED], notes)
     with _server() as (server_url, folder):
-        bench = _Bench(server_url, folder, count)
+        bench = _Bench(server_url, folder, products, count)
         rows = []
         for shards in shard_counts:
             runs: dict[str, list[Figures]] = {}
@@ -62,7 +62,7 @@ def measure(effort: Effort) -> Report:
     return Report(
         name="write", command="make bench-write", columns=COLUMNS, rows=rows,
         conditions=(
-            f"{count} batches of {PRODUCTS * 9:,} candles, all changed, divided among the shards;"
+            f"{count} batches of {products * 9:,} candles, all changed, divided among the shards;"
             " embedded PostgreSQL, fsync on; ours with fence, lease and notifications."
         ),
         seed=SEED, repeats=repeats, cores=len(machine.cores()), notes=notes, checks=checks(rows),
@@ -87,16 +87,17 @@ def checks(rows: Sequence[Row]) -> list[Check]:
 class _Bench:
     """The server and what every run on it has in common."""
 
-    def __init__(self, server_url: str, folder: Path, count: int) -> None:
+    def __init__(self, server_url: str, folder: Path, products: int, count: int) -> None:
         self.server_url = server_url
         self._folder = folder
+        self._products = products
         self._count = count
         # Today, for which there are partitions; early enough that no day ends in a run.
         self._since = Granularity.ONE_DAY.floor(utc_now()) + 3600
 
     def run(self, name: str, shards: int) -> Figures:
         """Write all rounds into a fresh database; return the figures."""
-        names = product_names(PRODUCTS)
+        names = product_names(self._products)
         parts = [names[index::shards] for index in range(shards)]
         seen: list[Figures] = []
         with fresh_database(self.server_url) as url:
