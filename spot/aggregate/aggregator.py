@@ -6,7 +6,7 @@ as the writer can write, and conflates by itself: between two calls each candle 
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spot.aggregate.evidence import MICRO
 from spot.aggregate.product import OnBucket, ProductCandles
@@ -14,7 +14,7 @@ from spot.clock import EPOCH, unix_microseconds
 from spot.models import Candle, CandleUpdate, Trade, TradeGap
 
 # Completion is looked at this often at most; finer than the grace period by far.
-SWEEP_MICROSECONDS = MICRO // 4
+SWEEP_EVERY = timedelta(microseconds=MICRO // 4)
 
 
 class Aggregator:
@@ -42,7 +42,7 @@ class Aggregator:
         self._products: dict[str, ProductCandles] = {}
         self._touched: set[str] = set()
         self._released: set[str] = set()
-        self._swept_at = 0
+        self._sweep_at = EPOCH
         self._forgot_minute = 0
         self.exchange_at = EPOCH
         self.foreign_trades = 0
@@ -81,17 +81,25 @@ class Aggregator:
 
     def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
         """Fold trades, of one product or mixed, in any order; `sent_at` is the envelope's time."""
-        by_product: dict[str, list[Trade]] = {}
-        for trade in trades:
-            by_product.setdefault(trade.product_id, []).append(trade)
-        for product_id, own in by_product.items():
-            product = self._products.get(product_id)
-            if product is None:
-                self.foreign_trades += len(own)
-                continue
-            product.add_trades(own, is_snapshot=is_snapshot, sent_at=sent_at)
-            self._touched.add(product_id)
+        if len(trades) == 1:  # most frames of a live feed
+            self._add_own(trades[0].product_id, trades, is_snapshot, sent_at)
+        else:
+            by_product: dict[str, list[Trade]] = {}
+            for trade in trades:
+                by_product.setdefault(trade.product_id, []).append(trade)
+            for product_id, own in by_product.items():
+                self._add_own(product_id, own, is_snapshot, sent_at)
         self.advance(sent_at)
+
+    def _add_own(
+        self, product_id: str, trades: Sequence[Trade], is_snapshot: bool, sent_at: datetime
+    ) -> None:
+        product = self._products.get(product_id)
+        if product is None:
+            self.foreign_trades += len(trades)
+            return
+        product.add_trades(trades, is_snapshot=is_snapshot, sent_at=sent_at)
+        self._touched.add(product_id)
 
     def witness(self, candle: Candle) -> None:
         """Take the exchange's own five-minute candle; it stands in where trades are unproven."""
@@ -137,10 +145,10 @@ class Aggregator:
         if at <= self.exchange_at:
             return
         self.exchange_at = at
-        now = unix_microseconds(at)
-        if now < self._swept_at + SWEEP_MICROSECONDS:
+        if at < self._sweep_at:
             return
-        self._swept_at = now
+        self._sweep_at = at + SWEEP_EVERY
+        now = unix_microseconds(at)
         for product_id, product in self._products.items():
             if product.due <= now:
                 product.complete_due(now, grace=self._grace, hold=self._hold)

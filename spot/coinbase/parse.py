@@ -20,6 +20,7 @@ from spot.models import Candle, Coverage, Granularity, Source, Trade
 _MAX_NUMBER_LENGTH = 40
 # Below any price or volume ever seen by ten powers, above it garbage.
 _MAX_VALUE = Decimal(10) ** 20
+_SHORT = 20  # so few digits without an exponent are always below that
 _ZERO = Decimal(0)
 _EXPONENT_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}", re.ASCII)
 # A BIGINT of the database holds 19 digits; real ids have ten.
@@ -36,6 +37,8 @@ def number(text: str) -> Decimal:
     # ASCII digits around one point pass here, all else is looked at again.
     if len(text) <= _MAX_NUMBER_LENGTH and text.replace(".", "", 1).isdigit() and text.isascii():
         value = Decimal(text)
+        if len(text) <= _SHORT:
+            return value
     elif len(text) <= _MAX_NUMBER_LENGTH and _EXPONENT_NUMBER.fullmatch(text):
         value = Decimal(format(Decimal(text), "f"))
     else:
