@@ -75,11 +75,11 @@ def pack(
     head = (_VERSION, exchange, shard_index, epoch, flush)
     # No number of parts can be longer than this one.
     longest_head = len(_encoder.encode((*head, len(candles), len(candles)))) + len(",[]")
-    parts: list[list[str]] = []
+    parts: list[list[bytes]] = []
     room = 0
     for candle in candles:
         row = _encode_row(candle)
-        size = len(row.encode()) + len(",")
+        size = len(row) + len(",")
         if longest_head + size > MAX_PAYLOAD_BYTES:
             raise StoreError(f"a candle of {candle.product_id[:40]!r} does not fit into a payload")
         if size > room:
@@ -88,7 +88,9 @@ def pack(
         parts[-1].append(row)
         room -= size
     return [
-        f"{_encoder.encode((*head, number, len(parts))).decode()[:-1]},[{','.join(rows)}]]"
+        (
+            _encoder.encode((*head, number, len(parts)))[:-1] + b",[" + b",".join(rows) + b"]]"
+        ).decode()
         for number, rows in enumerate(parts, 1)
     ]
 
@@ -114,7 +116,7 @@ def unpack(payload: str) -> Notification:
         raise StoreError(f"not a notification of ours: {exc}") from exc
 
 
-def _encode_row(candle: Candle) -> str:
+def _encode_row(candle: Candle) -> bytes:
     row = (
         candle.product_id,
         candle.granularity.short,
@@ -133,7 +135,7 @@ def _encode_row(candle: Candle) -> str:
         candle.source,
         unix_microseconds(candle.updated_at),
     )
-    return _encoder.encode(row).decode()
+    return _encoder.encode(row)
 
 
 def _decode_row(row: _Row) -> Candle:

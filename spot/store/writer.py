@@ -229,7 +229,9 @@ class BatchWriter:
             return await self._write_or_split(connection, (), gaps)
         if changed:
             self.rows_written += len(changed)
-            await self._announce(connection, [c for c in candles if c.key in changed])
+            is_all = len(changed) == len(candles)
+            news = candles if is_all else [c for c in candles if c.key in changed]
+            await self._announce(connection, news)
         return len(changed)
 
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
@@ -241,7 +243,7 @@ class BatchWriter:
             )
         self.rows_rejected += 1
 
-    async def _announce(self, connection: Connection, candles: list[Candle]) -> None:
+    async def _announce(self, connection: Connection, candles: Sequence[Candle]) -> None:
         """Tell the gateways; a failure is theirs to see as a hole, the data is committed."""
         self._flush_number += 1
         try:
