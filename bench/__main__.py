@@ -8,6 +8,7 @@ target was missed.
 import argparse
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 from bench import record
@@ -38,7 +39,12 @@ def main(arguments: list[str]) -> int:
     is_missed = False
     for name in options.names or known_names():
         began = monotonic()
-        report: Report | None = importlib.import_module(f"bench.{name}.run").measure(effort)
+        try:
+            report: Report | None = importlib.import_module(f"bench.{name}.run").measure(effort)
+        except Exception:  # noqa: BLE001 - ten minutes' other figures must not be lost with it
+            traceback.print_exc()
+            is_missed = True
+            continue
         if report is None:
             continue
         print(f"\n{name}\n\n{report.markdown()}\n\n({monotonic() - began:.0f} s)", flush=True)

@@ -132,10 +132,11 @@ async def _collect(
 
 
 async def _product_names(port: int, wanted: int) -> list[str]:
-    """Return the names of all products, once the gateway knows them."""
+    """Return the names of all products, once the gateway knows them and serves streams."""
     deadline = monotonic() + OPEN_SECONDS
     while True:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # an answer that is not 200 is one too
+            await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/readyz")
             found = await asyncio.to_thread(_get, f"http://127.0.0.1:{port}/api/v1/products")
             names = [product["product"] for product in found["products"] if product["active"]]
             if len(names) >= wanted:
