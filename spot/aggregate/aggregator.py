@@ -162,8 +162,13 @@ class Aggregator:
         """
         news: list[CandleUpdate] = []
         waiting: set[str] = set()
+        now = unix_microseconds(self.exchange_at)
         for product_id in self._touched:
             product = self._products[product_id]
+            if product.due <= now:
+                # What a repair brings of long ago is told as over at once: a restart that comes
+                # first would not look at it again.
+                product.complete_due(now, grace=self._grace, hold=self._hold)
             news += product.changes(
                 self.exchange_at, coarse_every=self._coarse_every, everything=everything
             )
@@ -215,6 +220,4 @@ class Aggregator:
         if now // 60 != self._forgot_minute:
             self._forgot_minute = now // 60
             wanted = self._products
-        for product_id in wanted:
-            self._products[product_id].forget(now)
-        self._released.clear()
+        self._released = {name for name in wanted if not self._products[name].forget(now)}

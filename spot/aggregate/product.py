@@ -178,17 +178,18 @@ class ProductCandles:
                     due = min(due, max(end + grace, now + RETRY_MICROSECONDS))
         self._slots.due = due
 
-    def forget(self, now: int) -> None:
-        """Drop what no open or just-closed parent needs at UNIX second `now`."""
+    def forget(self, now: int) -> bool:
+        """Drop what no open or just-closed parent needs at UNIX second `now`; False: not all yet."""
         if self._pinned is not None:
             now = min(now, self._pinned)
         if self.evidence.until:
             # A feed that fell silent may go on where it stopped.
             now = min(now, self.evidence.until // MICRO)
         elif len(self._slots) < UNHEARD_SLOTS:
-            return  # its first snapshot may reach far back
-        self._slots.forget(now)
+            return True  # its first snapshot may reach far back
+        is_done = self._slots.forget(now)
         self.evidence.forget(min(now, *self._slots.forgotten_before.values()))
+        return is_done
 
     # What comes out.
 

@@ -114,14 +114,26 @@ class Slots:
             first = kept_from(granularity, second)
             self.forgotten_before[granularity] = min(before, first) if again else first
 
-    def forget(self, second: int) -> None:
-        """Drop what no open or just-closed parent needs at UNIX `second`."""
+    def forget(self, second: int) -> bool:
+        """Drop what no open or just-closed parent needs at UNIX `second`; return whether all went.
+
+        What is still to be completed or told keeps everything since: a parent whose children were
+        dropped before its last word could never say it.
+        """
+        firsts = {granularity: kept_from(granularity, second) for granularity in self.of}
+        pending = min(
+            (
+                start
+                for granularity, slots in self.of.items()
+                for start, slot in slots.items()
+                if start < firsts[granularity]
+                and (not slot.complete or start in self.marked[granularity])
+            ),
+            default=second,
+        )
         for granularity, slots in self.of.items():
-            first, marked = kept_from(granularity, second), self.marked[granularity]
-            kept = first
+            first = kept_from(granularity, min(second, pending))
             for start in [start for start in slots if start < first]:
-                if slots[start].complete and start not in marked:
-                    del slots[start]
-                else:
-                    kept = min(kept, start)
-            self.forgotten_before[granularity] = max(self.forgotten_before[granularity], kept)
+                del slots[start]
+            self.forgotten_before[granularity] = max(self.forgotten_before[granularity], first)
+        return pending >= second

@@ -127,7 +127,11 @@ def test_trades_are_folded_once_whatever_was_filled_before_a_restart(
     shard.write(sent, everything=True)
     assert shard.missing_ids() == set()
     assert {key: numbers(candle) for key, candle in shard.candles.items()} == fold_of(tape)
+    later = sent + timedelta(seconds=1)
+    shard.aggregator.alive([PRODUCT], later)
+    shard.write(later, everything=True)
     first = unix_microseconds(tape[0].traded_at) / 1e6
     for candle in shard.candles.values():
+        assert candle.complete == (candle.end + 2 <= later.timestamp()), candle
         if candle.complete and candle.start > first:
             assert candle.coverage is Coverage.FULL, candle
