@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11
 
-.PHONY: help setup up demo test soak chaos check screenshots bench fmt lint types cov lock clean
+.PHONY: help setup up demo test soak chaos check screenshots bench bench-record fmt lint types cov lock clean
 
 ##@ Run it (needs Python 3.11 or newer, nothing else)
 
@@ -56,6 +56,9 @@ screenshots: setup ## the pictures in docs/images, of a demo as it runs
 
 bench: setup ## all benchmarks in ten minutes, with their peers where installed
 	@$(BIN)/python -m bench
+
+bench-record: setup ## the same, and their tables into docs/performance.md
+	@$(BIN)/python -m bench --record
 
 bench-%: setup ## one of them, at length
 	@$(BIN)/python -m bench $*
