@@ -24,7 +24,7 @@ from bench.latency.ticks import Sample, Ticks, delays
 from bench.report import Check, Effort, Report, Row
 from spot.cli.stack import free_port
 from spot.clock import monotonic, utc_now
-from spot.loadtest import Figures
+from spot.loadtest import Delays, Figures
 from spot.loadtest.stream import LoadStream
 
 SEED = 8
@@ -71,16 +71,7 @@ def measure(effort: Effort) -> Report:
             ):
                 samples, since_us = runner.run(_collect(port, products, streams, seconds))
         found = delays(samples, Ticks.read(log), since_us)
-    rows: list[Row] = [
-        {
-            "candles": kind, "deliveries": delay.count,
-            **{
-                f"{name}_ms": round(1000 * (delay.percentile(percent) or 0.0), 1)
-                for name, percent in (("p50", 50), ("p99", 99), ("max", 100))
-            },
-        }
-        for kind, delay in found.items()
-    ]  # fmt: skip
+    rows = [_row(kind, delay) for kind, delay in found.items()]
     return Report(
         name="latency", command="make bench-latency", columns=COLUMNS, rows=rows, seed=SEED,
         conditions=(
@@ -101,6 +92,14 @@ def checks(rows: Sequence[Row]) -> list[Check]:
         if row["candles"] != "coarser"
         for key, bound in (("p50_ms", MAX_P50_MS), ("p99_ms", MAX_P99_MS))
     ]
+
+
+def _row(kind: str, delay: Delays) -> Row:
+    percents = {"p50_ms": 50, "p99_ms": 99, "max_ms": 100}
+    return {
+        "candles": kind, "deliveries": delay.count,
+        **{k: round(1000 * (delay.percentile(percent) or 0.0), 1) for k, percent in percents.items()},
+    }  # fmt: skip
 
 
 class TimedStream(LoadStream):
