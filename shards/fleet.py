@@ -1,5 +1,6 @@
 """The fleet as one call: supervise the shards that the settings name until told to stop."""
 
+import gc
 import logging
 import socket
 
@@ -25,8 +26,6 @@ def run_fleet(settings: Settings) -> int:
     )
 
     def run_one(shard_index: int, heartbeat: Heartbeat) -> int:
-        # Imported by the child alone: aiohttp, psycopg and uvloop never load in the process that
-        # forks, and so cannot leave it a thread or a descriptor.
         from shards.worker import run_shard
 
         return run_shard(settings, shard_index, heartbeat)
@@ -44,4 +43,17 @@ def run_fleet(settings: Settings) -> int:
             fields = {"reason": f"PORT {settings.fleet_port}: {exc.strerror or exc}"}
             logger.critical("the fleet stops", extra=fields)
             return 1
+    load_shared_code()
     return Supervisor(settings.owned_shards, run_one, observer=observer).run()
+
+
+def load_shared_code() -> None:
+    """Load before the forks what every shard runs, so that the shards share its memory.
+
+    Loading makes no thread, loop, descriptor or connection: none of them would survive a fork.
+    """
+    import shards.worker  # noqa: F401 - not at the top: a bad setting must not wait for it
+
+    # A collection in a child would write to every object, and so make every page its own.
+    gc.collect()
+    gc.freeze()

@@ -210,10 +210,13 @@ def test_orphans_are_reaped_as_process_one(start: Callable[..., Fleet]) -> None:
     assert children.read_text().split() == [str(fleet.pids(0)[1])]
 
 
-def test_the_parent_loads_nothing_that_makes_threads_or_connections() -> None:
+def test_what_the_parent_loads_makes_no_thread_and_opens_nothing() -> None:
     code = (
-        "import sys, shards.supervisor, shards.__main__;"
-        "print([m for m in ('asyncio', 'aiohttp', 'psycopg', 'uvloop') if m in sys.modules])"
+        "import asyncio, os; before = os.listdir('/proc/self/fd');"
+        "from shards.fleet import load_shared_code; load_shared_code();"
+        "opened = len(os.listdir('/proc/self/fd')) - len(before);"
+        "has_loop = asyncio.events._get_running_loop() is not None;"
+        "print(len(os.listdir('/proc/self/task')), opened, has_loop)"
     )
     answer = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=30, cwd=ROOT)
-    assert answer == "[]\n"
+    assert answer == "1 0 False\n"
