@@ -86,7 +86,8 @@ def _down(args: argparse.Namespace, url: str) -> None:
     """Say what goes, refuse to lose rows unless forced, ask, and only then take back."""
     if args.steps < 1:
         raise SettingsError([f"wanted 1 or more steps, found {args.steps}"])
-    names = [m.name for m in schema.status(url) if m.is_applied and m.is_known][::-1][: args.steps]
+    schema.refuse_newer(url)
+    names = [m.name for m in schema.status(url) if m.is_applied][::-1][: args.steps]
     if not names:
         _say("nothing to take back")
         return

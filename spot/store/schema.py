@@ -95,10 +95,21 @@ def rollback(
     with only_one(database_url, on_wait=on_wait) as lock, _backend(database_url, None) as backend:
         refuse_left_rows(lock)
         _check_rights(lock)
+        refuse_newer(database_url)
         applied = backend.to_rollback(yoyo.read_migrations(str(migrations_path())))[:steps]
         names = [migration.id for migration in applied]
         backend.rollback_migrations(applied)
     return names
+
+
+def refuse_newer(database_url: str) -> None:
+    """Raise if a newer Spot has migrated here: its migrations may stand on those beneath them."""
+    newer = [migration.name for migration in status(database_url) if not migration.is_known]
+    if newer:
+        raise StoreError(
+            f"{', '.join(newer)} {'is' if len(newer) == 1 else 'are'} of a newer Spot and must go"
+            " first: use that version (in the cloud: --image)"
+        )
 
 
 def status(database_url: str) -> list[MigrationStatus]:

@@ -75,6 +75,22 @@ def test_down_refuses_to_lose_rows_unless_forced(database_url: str) -> None:
     assert "took back 0003.shards" in forced.stdout
 
 
+def test_down_takes_nothing_from_beneath_a_newer_migration(database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO _yoyo_migration (migration_hash, migration_id, applied_at_utc)"
+        " VALUES ('x', '9999.of-tomorrow', now())",
+    )
+    before = schema.status(database_url)
+    for options in ((), ("--dry-run",)):
+        refused = run("down", "--yes", "--force", *options, DATABASE_URL=database_url)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "9999.of-tomorrow is of a newer Spot and must go first" in refused.stderr
+    with pytest.raises(StoreError, match="newer Spot"):
+        schema.rollback(database_url)
+    assert schema.status(database_url) == before
+
+
 def test_down_without_a_terminal_needs_yes(database_url: str) -> None:
     refused = run("down", DATABASE_URL=database_url)
     assert refused.returncode == 2
