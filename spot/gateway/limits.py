@@ -14,6 +14,8 @@ from spot.gateway.answers import ApiError
 RETRY_AFTER_SECONDS = 5
 # A network of one customer: addresses inside it cost nothing, so they count as one.
 IPV6_PREFIX = 64
+# Every answer to a stream that gets no place.
+REFUSAL_CODES = ("too_many_streams", "too_many_streams_of_address", "too_many_connects")
 # Kept for streams that return with an id, so that newcomers cannot lock out whoever was here.
 RETURN_SHARE = 20
 

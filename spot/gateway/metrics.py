@@ -19,8 +19,12 @@ from spot.clock import utc_now
 from spot.gateway.gateway import GATEWAY, Gateway
 from spot.gateway.health import seconds_since
 from spot.gateway.histogram import Histogram
+from spot.gateway.limits import REFUSAL_CODES
 
 PREFIX = "spot_gateway_"
+# Told from zero on, as are the refusals: an alert on the increase of a counter that appears with its
+# first burst would miss that one.
+CLOSE_REASONS = ("client", "slow", "lifetime", "shutdown")
 # Per family: what it counts, and the names of its labels.
 COUNTERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "streams_opened": ("Streams opened, by how they began.", ("format", "start")),
@@ -80,8 +84,10 @@ def measure(gateway: Gateway) -> Measures:
     hub, tail, counts = gateway.hub, gateway.tail, gateway.hub.counts
     lag = seconds_since(gateway.exchange_at(), utc_now())
     samples = [Sample("streams_opened", key, n) for key, n in counts.opened.items()]
-    samples += [Sample("streams_closed", (key,), n) for key, n in counts.closed.items()]
-    samples += [Sample("streams_refused", (key,), n) for key, n in gateway.limits.refused.items()]
+    closed = {**dict.fromkeys(CLOSE_REASONS, 0), **counts.closed}
+    samples += [Sample("streams_closed", (key,), n) for key, n in closed.items()]
+    refused = {**dict.fromkeys(REFUSAL_CODES, 0), **gateway.limits.refused}
+    samples += [Sample("streams_refused", (key,), n) for key, n in refused.items()]
     samples += [Sample("streams", (key,), n) for key, n in hub.streams_by_format().items()]
     plain = {
         "news": counts.news,

@@ -9,7 +9,7 @@ import pytest
 
 from spot.gateway.answers import ApiError
 from spot.gateway.gateway import Pace
-from spot.gateway.limits import ClientAddresses, StreamLimits, address_group
+from spot.gateway.limits import REFUSAL_CODES, ClientAddresses, StreamLimits, address_group
 from tests.fixtures.gateway import Publisher, open_stream, running_gateway
 
 
@@ -38,6 +38,16 @@ def test_streams_come_no_faster_than_the_rate() -> None:
     limits = StreamLimits(10_000, 10_000, 100)
     assert [refusal(limits, now=0.0) for _ in range(101)][-2:] == ["", "503 too_many_connects"]
     assert [refusal(limits, now=0.05) for _ in range(6)][-2:] == ["", "503 too_many_connects"]
+
+
+def test_every_refusal_has_a_known_code() -> None:
+    limits = StreamLimits(2, 1, 2)
+    with limits.place("1.1.1.1", is_return=False, now=0):
+        refusal(limits)
+        with limits.place("2.2.2.2", is_return=False, now=0):
+            refusal(limits, "3.3.3.3")
+        refusal(limits, "4.4.4.4")
+    assert set(limits.refused) == set(REFUSAL_CODES)
 
 
 def test_last_places_are_for_those_who_return() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from spot.gateway.metrics import HistogramMeasure, Measures, Sample, merge, text_of
+from spot.gateway.limits import REFUSAL_CODES
+from spot.gateway.metrics import CLOSE_REASONS, HistogramMeasure, Measures, Sample, merge, text_of
 from tests.fixtures.gateway import Publisher, open_stream, running_gateway
 from tests.fixtures.store import eventually, make_candle
 
@@ -50,6 +51,25 @@ async def test_streams_and_what_they_were_sent_are_counted(
         await eventually(lambda: gateway.hub.streams == 0)
         found = await scrape(url)
         assert found["spot_gateway_streams_closed_total", (("reason", "client"),)] == 1
+
+
+async def test_the_first_refusal_is_an_increase(database_url: str, publish: Publisher) -> None:
+    """Whoever watches sees 0 before it: a series that begins at 1 has no increase."""
+    await publish(make_candle(at=1))
+    async with running_gateway(database_url, max_streams_per_address=1) as (_, url):
+        before = await scrape(url)
+        async with (
+            open_stream(url, "product=BTC-USD"),
+            open_stream(url, "product=BTC-USD") as refused,
+        ):
+            assert refused.status == 429
+        after = await scrape(url)
+    for code in REFUSAL_CODES:
+        sample = "spot_gateway_streams_refused_total", (("limit", code),)
+        assert before[sample] == 0
+        assert after[sample] == (code == "too_many_streams_of_address")
+    for reason in CLOSE_REASONS:
+        assert before["spot_gateway_streams_closed_total", (("reason", reason),)] == 0
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=5))
