@@ -8,6 +8,32 @@ set -Eeuo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
+usage() {
+    cat <<'TEXT'
+usage: ./migrate.sh ACTION [OPTIONS]
+
+  up            apply every migration the database lacks
+  down [N]      take back the newest (default: 1), data included
+  status        schema version, storage, and what is missing
+  new NAME      start a migration and its rollback in sql/
+  break-lock    end whoever holds the migration lock
+
+DATABASE_URL names the database. `./migrate.sh ACTION --help` tells an action's options; that needs the
+packages of Spot (make setup).
+
+In the cloud, as a Cloud Run job next to the database:
+
+  ./migrate.sh --job ACTION        its options: ./migrate.sh --job --help
+
+exit codes: 0 done; for status: nothing is missing
+            1 failed, refused or not confirmed; for status: something is missing
+            2 asked for wrongly: arguments, settings, or --yes missing where nobody can be asked
+TEXT
+}
+
+# Before anything is looked for: a fresh clone has no packages yet.
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then usage && exit 0; fi
+
 if [[ ${1:-} == --job ]]; then
     PROGRAM=migrate.sh
     # shellcheck source=cloud/common.sh

@@ -1,6 +1,8 @@
 """`./migrate.sh` and `spot migrate`: what database operators type, as real processes."""
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -9,7 +11,7 @@ import pytest
 
 from spot.cli import main
 from spot.store import schema
-from tests.fixtures.migrate_script import run
+from tests.fixtures.migrate_script import SCRIPT, run
 
 pytestmark = pytest.mark.process
 
@@ -40,6 +42,28 @@ def test_up_status_down_and_up_again(empty_database_url: str) -> None:
     assert run("down", DATABASE_URL=empty_database_url).stdout == "nothing to take back\n"
     assert run("up", DATABASE_URL=empty_database_url).returncode == 0
     assert run("status", DATABASE_URL=empty_database_url).stdout == status.stdout
+
+
+def test_a_fresh_clone_can_ask_for_help(tmp_path: Path) -> None:
+    """Where everything else ends with what to install."""
+    script = shutil.copy(SCRIPT, tmp_path)
+    for name in ("bash", "dirname", "cat"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+
+    def call(argument: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [script, argument], env={"PATH": str(tmp_path)},
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+
+    assert "no Python found" in call("up").stderr
+    told = call("-h")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert call("--help").stdout == told.stdout
+    assert "./migrate.sh --job --help" in told.stdout
+    actions = re.findall(r"'([a-z-]+)'", run("sideways").stderr.partition("choose from")[2])
+    assert len(actions) == 5
+    assert re.findall(r"^  ([a-z-]+) ", told.stdout, re.MULTILINE) == actions
 
 
 def test_down_takes_one_back_unless_told(empty_database_url: str) -> None:
