@@ -10,6 +10,8 @@ source "$ROOT/cloud/common.sh"
 source "$ROOT/cloud/setup.sh"
 # shellcheck source=cloud/release.sh
 source "$ROOT/cloud/release.sh"
+# shellcheck source=cloud/page.sh
+source "$ROOT/cloud/page.sh"
 # shellcheck source=cloud/lifecycle.sh
 source "$ROOT/cloud/lifecycle.sh"
 
@@ -19,9 +21,9 @@ usage: ./deploy.sh COMMAND [OPTIONS]
 
   setup      once: APIs, image repository, Cloud SQL, roles, secrets, service accounts
   deploy     test, build and push in Cloud Build, back up, migrate, roll shards and gateway, wait for health
-  status     what runs, and whether it is healthy
-  rollback   shards and gateway back to the former image (the database stays as it is)
-  destroy    delete the programs; with --with-data the database, secrets, images and accounts too
+  status     what runs, and whether it is healthy (else it ends with 1)
+  rollback   shards and gateway back to the former image, or to --tag TAG (the database stays as it is)
+  destroy    delete the programs; with --with-data the database, secrets, images, sources and accounts too
   release    STEP: backup, migrate, shards, gateway or all, with an image that exists (the build calls it)
 
   --project P            Google Cloud project (default: $PROJECT, else gcloud's configured one)
@@ -36,16 +38,17 @@ usage: ./deploy.sh COMMAND [OPTIONS]
   --postgres V           major version on Cloud SQL (default: 17)
   --min-gateways N, --max-gateways N    instances of the gateway (default: 1, 4)
   --set NAME=VALUE       a setting of compose/env.example for shards and gateway; repeatable
-  --secret NAME=SECRET:VERSION          the same out of Secret Manager; repeatable
-  --external-database --network N --subnet S
-                         a PostgreSQL or TimescaleDB of your own that this network reaches
+  --secret NAME=SECRET:VERSION          the same out of Secret Manager; repeatable; at setup too, which
+                         lets shards and gateway read it
+  --network N, --subnet S    a VPC whose private addresses the programs reach
+  --external-database    a PostgreSQL or TimescaleDB of your own that this network reaches
   --private              nobody but your own accounts may read
   --no-tests, --no-backup    leave that step out
   --with-data            destroy only: the data as well
   --yes                  do not ask, as machines need
   --dry-run              print every command and run none
 
-Everything may be repeated: what exists is kept. It stops at the first failure and says what to do next.
+Options are not remembered: give the same ones to every command. Everything may be repeated: what exists is kept. It stops at the first failure and says what to do next.
 exit codes: 0 done, 1 failed or not confirmed, 2 asked for wrongly
 TEXT
 }
@@ -79,6 +82,8 @@ read_value() {
         --set | --secret)
             [[ ${2-} =~ ^[A-Z_][A-Z0-9_]*=[^\|\;]*$ ]] ||
                 die "wanted $1 NAME=VALUE without | and ;, found '${2-}'" "" 2
+            [[ $1 == --set || ${2#*=} =~ ^[A-Za-z0-9_-]+:([0-9]+|latest)$ ]] ||
+                die "wanted --secret NAME=SECRET:VERSION, found '$2'" "" 2
             if [[ $1 == --set ]]; then SETTINGS+=("$2"); else SECRETS+=("$2"); fi
             PASSED_ON+=("$1" "$2")
             ;;

@@ -93,7 +93,7 @@ need() {
 confirm() {
     local answer
     if $AGREED || $DRY_RUN; then return; fi
-    [[ -t 0 && -t 2 ]] || die "$1: nobody can be asked here" "add --yes" 2
+    [[ -t 0 && -t 2 ]] || die "${1%.}: nobody can be asked here" "add --yes" 2
     printf '%s Type %s: ' "$1" "$2" >&2
     read -r answer
     [[ $answer == "$2" ]] || die "nothing was done"
@@ -129,15 +129,19 @@ secret_version() {
     printf '%s:%s\n' "$1" "$version"
 }
 
-# How a container reaches the database: Cloud SQL's own socket, or a private network.
+# How a container reaches the database: Cloud SQL's own socket, or a private network. A network is
+# joined whenever one is named.
 set_connection() {
     if [[ $EXTERNAL_DATABASE == true ]]; then
         [[ -n $NETWORK && -n $SUBNET ]] ||
             die "--external-database needs --network and --subnet" "name the VPC that reaches it" 2
-        DATABASE_FLAGS=(--network="$NETWORK" --subnet="$SUBNET" --vpc-egress=private-ranges-only)
+        DATABASE_FLAGS=()
     else
         DATABASE_FLAGS=(--set-cloudsql-instances="$CONNECTION")
     fi
+    [[ -z $NETWORK ]] || DATABASE_FLAGS+=(--network="$NETWORK")
+    [[ -z $SUBNET ]] || DATABASE_FLAGS+=(--subnet="$SUBNET")
+    [[ -z $NETWORK$SUBNET ]] || DATABASE_FLAGS+=(--vpc-egress=private-ranges-only)
 }
 
 # deploy_job NAME ACCOUNT SECRETS ARGUMENTS [FLAGS...]: a Cloud Run job with Spot's image.

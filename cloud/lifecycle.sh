@@ -1,15 +1,13 @@
 # shellcheck shell=bash
 # deploy.sh deploy, status, rollback, destroy: from the operator's machine.
 
-HEALTH_SECONDS=${HEALTH_SECONDS:-180}
-
 deploy() {
     local substitutions
     [[ ! $TAG =~ [^A-Za-z0-9_.-] && -n $TAG ]] || die "wanted an image tag, found '$TAG'" "" 2
     choose_pools
     find_shards
     step "building and releasing $TAG in Cloud Build" \
-        "the log above says which step failed; what was released before it stays, and deploy may be repeated"
+        "open the log link above, it says which step failed; what was released before it stays, and deploy may be repeated"
     substitutions="_TAG=$TAG;_PREFIX=$PREFIX;_REGION=$REGION;_SHARD_COUNT=$SHARDS;_TESTS=$TESTS"
     substitutions+=";_OPTIONS=$(release_options)"
     run gcloud builds submit "$ROOT" --config="$ROOT/cloudbuild.yaml" --project="$PROJECT" \
@@ -28,14 +26,16 @@ release_options() {
     printf '%s' "${PASSED_ON[*]}"
 }
 
-# What a build's account may not do: let the public in, and let the scheduler start a job.
+# What a build's account may not do: start a job by the clock, and let the public in. In this order,
+# because an organisation may forbid the latter, and partitions are needed all the same.
 finish() {
+    schedule_maintenance
+    if [[ $PRIVATE == true ]]; then close_page; else open_page; fi
+    wait_for_health
+}
+
+schedule_maintenance() {
     local uri="https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/$PREFIX-maintain:run"
-    if [[ $PRIVATE == false ]]; then
-        step "letting everybody read" "you need roles/run.admin; --private leaves it closed"
-        run gcloud run services add-iam-policy-binding "$PREFIX-gateway" "${HERE[@]}" \
-            --member=allUsers --role=roles/run.invoker --quiet
-    fi
     step "scheduling the daily maintenance" "you need roles/cloudscheduler.admin and roles/run.admin"
     run gcloud run jobs add-iam-policy-binding "$PREFIX-maintain" "${HERE[@]}" \
         --member="serviceAccount:$(account scheduler)" --role=roles/run.invoker --quiet
@@ -43,31 +43,6 @@ finish() {
         run gcloud scheduler jobs create http "$PREFIX-maintain" --location="$REGION" \
             --project="$PROJECT" --schedule="17 3 * * *" --uri="$uri" --http-method=POST \
             --oauth-service-account-email="$(account scheduler)"
-    wait_for_health
-}
-
-gateway_url() {
-    ask "https://$PREFIX-gateway.example" gcloud run services describe "$PREFIX-gateway" \
-        "${HERE[@]}" --format='value(status.url)'
-}
-
-wait_for_health() {
-    local url until answer
-    url=$(gateway_url)
-    if $DRY_RUN || [[ $PRIVATE == true ]]; then
-        printf '# then wait for %s/health to answer 200\n' "$url"
-        return
-    fi
-    step "waiting for $url/health" "./deploy.sh status; gcloud run services logs read $PREFIX-gateway ${HERE[*]}; back with ./deploy.sh rollback"
-    until=$((SECONDS + HEALTH_SECONDS))
-    while ! answer=$(curl --silent --show-error --fail --max-time 5 "$url/health" 2>&1); do
-        if ((SECONDS >= until)); then
-            say "$answer"
-            return 1
-        fi
-        sleep 2
-    done
-    printf '# healthy: %s\n' "$url"
 }
 
 status() {
@@ -79,38 +54,58 @@ status() {
     [[ $EXTERNAL_DATABASE == true ]] ||
         run gcloud sql instances describe "$INSTANCE" --project="$PROJECT" \
             --format='table(name,state,databaseVersion,settings.tier,ipAddresses[0].ipAddress)'
-    local url
-    url=$(gateway_url)
-    if [[ $PRIVATE == false ]]; then run curl --silent --max-time 10 "$url/health"; fi
-    printf '\n# %s\n' "$url"
+    tell_health
 }
 
 # Programs only: expand-then-contract migrations let the former image run on the newer tables.
 rollback() {
-    local image former='' index
-    if [[ -z $TAG_GIVEN ]]; then
-        step "finding the former image" "name it: ./deploy.sh rollback --tag TAG"
-        while read -r image; do
-            if [[ -z $IMAGE ]]; then IMAGE=$image; elif [[ $image != "$IMAGE" ]]; then
-                former=$image
-                break
-            fi
-        done < <(ask "$REPOSITORY/spot@sha256:NOW"$'\n'"$REPOSITORY/spot@sha256:FORMER" \
-            gcloud run revisions list --service="$PREFIX-gateway" "${HERE[@]}" --limit=50 \
-            --sort-by=~metadata.creationTimestamp --format='value(spec.containers[0].image)')
-        [[ -n $former ]] || die "there is no former image" "name one: ./deploy.sh rollback --tag TAG"
-        IMAGE=$former
-    fi
-    find_image
+    local index tags
     choose_pools
+    if [[ -z $TAG_GIVEN ]]; then find_former; fi
+    find_image
     find_shards
-    confirm "Go back to $IMAGE in $SHARDS shards; settings and database stay as they are." yes
-    step "going back to $IMAGE" "run it again; what was reached has gone back already"
+    tags=$(tags_of "$IMAGE")
+    confirm "Go back to $IMAGE ($tags) in $SHARDS shards; settings and database stay as they are." yes
+    step "going back to $IMAGE ($tags)" "run it again with --tag, one of: $tags; what was reached has gone back already"
     for ((index = 0; index < SHARDS; index++)); do
         run "${POOLS[@]}" update "$PREFIX-shard-$index" --image="$IMAGE" "${HERE[@]}" --quiet
     done
     run gcloud run services update "$PREFIX-gateway" --image="$IMAGE" "${HERE[@]}" --quiet
     wait_for_health
+}
+
+# IMAGE becomes what ran before the newest deploy. One that ended before the gateway left shards with
+# an image that no gateway ever had: then the gateway's newest is the former one, else the one before.
+find_former() {
+    local images image newest
+    step "finding the former image" "name it: ./deploy.sh rollback --tag TAG"
+    images=$(ask "$REPOSITORY/spot@sha256:NOW"$'\n'"$REPOSITORY/spot@sha256:FORMER" \
+        gcloud run revisions list --service="$PREFIX-gateway" "${HERE[@]}" --limit=50 \
+        --sort-by=~metadata.creationTimestamp --format='value(spec.containers[0].image)')
+    newest=${images%%$'\n'*}
+    while read -r image; do
+        if [[ $'\n'$images$'\n' != *$'\n'$image$'\n'* ]]; then IMAGE=$newest; fi
+    done < <(shard_images)
+    while [[ -z $IMAGE ]] && read -r image; do
+        if [[ $image != "$newest" ]]; then IMAGE=$image; fi
+    done <<<"$images"
+    [[ -n $IMAGE ]] || die "there is no former image" "name one: ./deploy.sh rollback --tag TAG"
+}
+
+shard_images() {
+    local name image
+    while read -r name image; do
+        if [[ $name =~ ^$PREFIX-shard-[0-9]+$ && -n $image ]]; then printf '%s\n' "$image"; fi
+    done < <(ask "$PREFIX-shard-0 $REPOSITORY/spot@sha256:NOW" "${POOLS[@]}" list "${HERE[@]}" \
+        --format='value(metadata.name,spec.template.spec.containers[0].image)')
+}
+
+# A digest tells nobody anything; without its tags the way back is still right.
+tags_of() {
+    local tags
+    tags=$(ask TAG gcloud artifacts docker images list "${1%@*}" --include-tags \
+        --filter="version=\"${1##*@}\"" --format='value(tags)' 2>/dev/null) || tags=''
+    printf '%s\n' "${tags:-no tag}"
 }
 
 destroy() {
@@ -126,13 +121,13 @@ destroy() {
     for name in migrate maintain; do delete_if_there gcloud run jobs "$PREFIX-$name" "${HERE[@]}"; done
     delete_if_there gcloud scheduler jobs "$PREFIX-maintain" --location="$REGION" --project="$PROJECT"
     if $WITH_DATA; then destroy_data; else
-        printf '\n# kept: the database, its secrets, accounts and images; --with-data deletes them too\n'
+        printf '\n# kept: the database, its secrets, accounts, images and sources; --with-data deletes them too\n'
     fi
 }
 
 destroy_data() {
     local name
-    step "deleting database, secrets, images and accounts" "run it again"
+    step "deleting database, secrets, images, sources and accounts" "run it again"
     if [[ $EXTERNAL_DATABASE == false ]] && { $DRY_RUN ||
         exists gcloud sql instances describe "$INSTANCE" --project="$PROJECT"; }; then
         run gcloud sql instances patch "$INSTANCE" --project="$PROJECT" --no-deletion-protection --quiet
@@ -143,9 +138,15 @@ destroy_data() {
         delete_if_there gcloud secrets "$name" --project="$PROJECT"
     done
     delete_if_there gcloud artifacts repositories "$PREFIX" --location="$REGION" --project="$PROJECT"
+    if $DRY_RUN || exists gcloud storage buckets describe "gs://$PROJECT-$PREFIX-source"; then
+        run gcloud storage rm --recursive "gs://$PROJECT-$PREFIX-source"
+    fi
     for name in worker gateway migrate deployer scheduler; do
         delete_if_there gcloud iam service-accounts "$(account $name)" --project="$PROJECT"
     done
+    printf '\n# kept: %s\n' "the database's final backup, the APIs, your own secrets, the project's bindings of the \
+deleted accounts (they give nobody anything), and the role projects/$PROJECT/roles/${PREFIX//-/_}_backup (once \
+deleted, its name could not be used again for weeks)"
 }
 
 # delete_if_there GROUP... NAME FLAGS...: the name is the first word after the group's own.

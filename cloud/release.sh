@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# deploy.sh release: an image that exists becomes what runs. Cloud Build calls it step by step, and
-# rollback calls it with an older image, so that a laptop and a build run the same lines.
+# deploy.sh release: an image that exists becomes what runs. Cloud Build calls it step by step, and a
+# person may call any step again, so that a laptop and a build run the same lines.
 
 release() {
     case $1 in
@@ -44,14 +44,15 @@ migrate() {
     local secret flags=(--task-timeout=60m)
     find_image
     if $DRY_RUN; then options+=(--dry-run); fi
-    if [[ $EXTERNAL_DATABASE == true ]]; then
-        options+=(--external-database --network "$NETWORK" --subnet "$SUBNET")
-    fi
+    if [[ $EXTERNAL_DATABASE == true ]]; then options+=(--external-database); fi
+    if [[ -n $NETWORK ]]; then options+=(--network "$NETWORK"); fi
+    if [[ -n $SUBNET ]]; then options+=(--subnet "$SUBNET"); fi
     step "migrating" "./migrate.sh --job status tells; the old programs go on with the old tables"
     "$ROOT/migrate.sh" --job "${options[@]}" --image "$IMAGE" up
     step "renewing the maintenance job" "run ./deploy.sh deploy again"
     secret=$(secret_version "$URL_MIGRATE")
-    if ((${#SETTINGS[@]})); then flags+=(--set-env-vars="$(settings)"); fi
+    # A setting that is not named any more has to go: a forgotten SPOT_RETENTION would go on deleting.
+    if ((${#SETTINGS[@]})); then flags+=(--set-env-vars="$(settings)"); else flags+=(--clear-env-vars); fi
     deploy_job "$PREFIX-maintain" "$(account migrate)" "DATABASE_URL=$secret" maintain "${flags[@]}"
 }
 

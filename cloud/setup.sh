@@ -9,6 +9,7 @@ setup() {
     make_accounts
     if [[ $EXTERNAL_DATABASE == true ]]; then store_given_urls; else make_cloud_sql; fi
     grant_roles
+    grant_given_secrets
     printf '\n# done: next is ./deploy.sh deploy\n'
 }
 
@@ -125,6 +126,17 @@ grant_roles() {
         --role=roles/artifactregistry.writer --quiet
     run gcloud storage buckets add-iam-policy-binding "gs://$PROJECT-$PREFIX-source" \
         --member="serviceAccount:$(account deployer)" --role=roles/storage.objectViewer
+}
+
+# What --secret names: Cloud Run starts no instance whose account may not read it.
+grant_given_secrets() {
+    local given secret name
+    for given in "${SECRETS[@]}"; do
+        secret=${given#*=} secret=${secret%:*}
+        step "letting shards and gateway read the secret $secret" \
+            "make it first: gcloud secrets create $secret --project=$PROJECT --data-file=-; then run setup again"
+        for name in worker gateway; do grant_secret "$secret" "$name" roles/secretmanager.secretAccessor; done
+    done
 }
 
 grant_project() {

@@ -5,6 +5,7 @@ pytest_plugins = [
     "tests.fixtures.rest_exchange",
     "tests.fixtures.exchange",
     "tests.fixtures.gcloud",
+    "tests.fixtures.deploy_modes",
     "tests.fixtures.markers",
     "tests.fixtures.postgres",
     "tests.fixtures.processes",

@@ -4,76 +4,15 @@ What the parser does not check (limits, pinned versions, which settings exist) i
 """
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import pytest
 
 from spot.settings import Settings
-from tests.fixtures.gcloud import DIGEST, Cloud, CloudRun
+from tests.fixtures.deploy_modes import MODES, REPOSITORY, deployments, flag
+from tests.fixtures.gcloud import DIGEST, CloudRun
 from tests.fixtures.setting_names import setting_names
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
-
-HERE = ("--project", "p1")
-OWN = ("--external-database", "--network", "vpc", "--subnet", "inner")
-FOUR = "\\n".join(f"spot-shard-{index}" for index in range(4))
-IMAGES = f"registry/spot@{DIGEST}\\nregistry/spot@{DIGEST}\\nregistry/spot@sha256:feed\\nregistry/spot@sha256:dead"
-
-
-class Mode(NamedTuple):
-    """One way an operator calls the scripts."""
-
-    arguments: tuple[str, ...]
-    answers: dict[str, str] = {}  # noqa: RUF012  a tuple's default, never changed
-    refuses: str = ""
-
-
-MODES = {
-    "setup": Mode(("deploy.sh", "setup", *HERE), refuses=r" (describe|list) "),
-    "setup again": Mode(("deploy.sh", "setup", *HERE)),
-    "setup, user left": Mode(
-        ("deploy.sh", "setup", *HERE), {"sql users list": "spot_migrate"}, "secrets describe"
-    ),
-    "setup, own database": Mode(("deploy.sh", "setup", *HERE, *OWN), refuses=" describe "),
-    "deploy": Mode(("deploy.sh", "deploy", *HERE, "--private", "--tag", "v1", "--shards", "3",
-                    "--set", "SPOT_QUOTES=USD,EUR", "--no-backup")),
-    "release": Mode(("deploy.sh", "release", "all", *HERE, "--tag", "v1", "--shards", "3",
-                     "--passed-on", "--set|SPOT_QUOTES=USD,EUR|--set|SPOT_RETENTION=1m=90d|"
-                     "--secret|COINBASE_API_KEY=cb-key:2|--secret|COINBASE_API_SECRET=cb-secret:1")),
-    "release, old gcloud": Mode(("deploy.sh", "release", "shards", *HERE, "--shards", "2"),
-                                refuses="worker-pools"),
-    "release, own database": Mode(("deploy.sh", "release", "all", *HERE, *OWN, "--shards", "1")),
-    "status": Mode(("deploy.sh", "status", *HERE, "--private")),
-    "rollback": Mode(("deploy.sh", "rollback", *HERE, "--yes", "--private"),
-                     {"revisions list": IMAGES, "worker-pools list": FOUR}),
-    "rollback to a tag": Mode(("deploy.sh", "rollback", *HERE, "--yes", "--private", "--tag", "v0")),
-    "destroy": Mode(("deploy.sh", "destroy", *HERE, "--yes"), {"worker-pools list": FOUR}),
-    "destroy all": Mode(("deploy.sh", "destroy", *HERE, "--yes", "--with-data")),
-    "job up": Mode(("migrate.sh", "--job", *HERE, "--instance", "spot-db-2", "up")),
-    "job down": Mode(("migrate.sh", "--job", *HERE, "down", "2", "--yes", "--force")),
-    "job status": Mode(("migrate.sh", "--job", *HERE, *OWN, "--image", "i", "status")),
-    "job break-lock": Mode(("migrate.sh", "--job", *HERE, "break-lock", "--yes")),
-}  # fmt: skip
-URLS = {
-    "DATABASE_URL": "postgresql://owner:hunter2@h/db",
-    "SPOT_WORKER_DATABASE_URL": "postgresql://worker:hunter2@h/db",
-    "SPOT_GATEWAY_DATABASE_URL": "postgresql://gateway:hunter2@h/db",
-}
-
-
-@pytest.fixture(scope="module")
-def runs(cloud: Cloud) -> dict[str, CloudRun]:
-    """Every mode, run once."""
-
-    def run(mode: Mode) -> CloudRun:
-        script, *arguments = mode.arguments
-        return cloud.run(
-            script, *arguments, answers=mode.answers, refuses=mode.refuses, variables=URLS
-        )
-
-    with ThreadPoolExecutor(3) as pool:
-        return dict(zip(MODES, pool.map(run, MODES.values()), strict=True))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -84,29 +23,6 @@ def test_the_parser_accepts_every_command(runs: dict[str, CloudRun], mode: str) 
         (0, "deploy.sh: this gcloud has no worker pools: shards become services that never sleep (dearer) "),
     }  # fmt: skip
     assert done.commands
-
-
-def flag(command: list[str], name: str) -> str:
-    values = [word.partition("=")[2] for word in command if word.partition("=")[0] == name]
-    assert len(values) == 1, (name, command)
-    return values[0]
-
-
-def deployments(runs: dict[str, CloudRun]) -> list[list[str]]:
-    kinds = (
-        ("run", "deploy"),
-        ("run", "jobs", "deploy"),
-        ("run", "worker-pools", "deploy"),
-    )
-    found = [
-        command
-        for done in runs.values()
-        for kind in kinds
-        for command in done.matching(*kind)
-        if "--help" not in command
-    ]
-    assert len(found) > 15
-    return found
 
 
 def test_what_runs_is_bounded_pinned_and_its_own_account(runs: dict[str, CloudRun]) -> None:
@@ -184,19 +100,85 @@ def test_migrations_run_once_before_the_programs(runs: dict[str, CloudRun]) -> N
     assert "--wait" in commands[executed]
     [job] = [j for j in runs["release"].matching("run", "jobs", "deploy") if j[3] == "spot-migrate"]
     assert (flag(job, "--tasks"), flag(job, "--max-retries")) == ("1", "0")
-    assert flag(job, "--args") == "migrate,up"
     [moved] = runs["job up"].matching("run", "jobs", "deploy")
     assert flag(moved, "--set-cloudsql-instances") == "p1:us-central1:spot-db-2"
-    down = runs["job down"].matching("run", "jobs", "deploy")
-    assert [flag(job, "--args") for job in down] == ["migrate,down,2,--yes,--force"]
+    assert flag(commands[executed], "--args") == "migrate,up"
+
+
+def test_a_job_that_is_started_by_hand_only_looks(runs: dict[str, CloudRun]) -> None:
+    """What an execution does is told to it alone: `down --force` once must not happen again."""
+    migrations = [
+        job
+        for done in runs.values()
+        for job in done.matching("run", "jobs", "deploy")
+        if job[3] == "spot-migrate"
+    ]
+    assert len(migrations) >= 6
+    assert {flag(job, "--args") for job in migrations} == {"migrate,status"}
+    [down] = runs["job down"].matching("run", "jobs", "execute")
+    assert flag(down, "--args") == "migrate,down,2,--yes,--force"
+    [read] = runs["job down"].matching("logging", "read")
+    assert "timestamp>=" in read[2]
+
+
+def test_maintenance_has_the_settings_of_this_deploy_and_no_others(
+    runs: dict[str, CloudRun],
+) -> None:
+    def job(mode: str) -> list[str]:
+        jobs = runs[mode].matching("run", "jobs", "deploy")
+        [found] = [job for job in jobs if job[3] == "spot-maintain"]
+        return found
+
+    assert flag(job("release"), "--set-env-vars") == "^|^SPOT_QUOTES=USD,EUR|SPOT_RETENTION=1m=90d"
+    assert "--clear-env-vars" not in job("release")
+    assert "--clear-env-vars" in job("release, own database")
+
+
+def test_private_closes_what_was_open(runs: dict[str, CloudRun]) -> None:
+    who = ["--member=allUsers", "--role=roles/run.invoker"]
+    [closed] = runs["deploy"].matching("run", "services", "remove-iam-policy-binding")
+    assert closed[3] == "spot-gateway"
+    assert set(who) <= set(closed)
+    [checked] = runs["deploy"].matching("run", "services", "update")
+    assert "--invoker-iam-check" in checked
+    for mode in ("deploy, closed", "deploy, open"):
+        assert not runs[mode].matching("run", "services", "remove-iam-policy-binding")
+        assert not runs[mode].matching("run", "services", "update")
+    [opened] = runs["deploy, open"].matching("run", "services", "add-iam-policy-binding")
+    assert set(who) <= set(opened)
+    assert not runs["deploy, closed"].matching("run", "services", "add-iam-policy-binding")
+
+
+def test_a_network_is_joined_whenever_one_is_named(runs: dict[str, CloudRun]) -> None:
+    done = runs["release, in a network"]
+    for command in deployments({"all": done}, at_least=4):
+        assert "--network=vpc" in command
+        assert "--vpc-egress=private-ranges-only" in command
+        assert flag(command, "--set-cloudsql-instances") == "p1:us-central1:spot-db"
+
+
+def test_given_secrets_may_be_read_by_those_who_get_them(runs: dict[str, CloudRun]) -> None:
+    granted = {
+        (c[2], flag(c, "--member"))
+        for c in runs["setup, own secrets"].matching("secrets", "add-iam-policy-binding")
+        if flag(c, "--role") == "roles/secretmanager.secretAccessor"
+    }
+    for secret in ("cb-key", "cb-secret"):
+        for name in ("worker", "gateway"):
+            member = f"serviceAccount:spot-{name}@p1.iam.gserviceaccount.com"
+            assert (secret, member) in granted
+    assert not [c for c in runs["setup"].commands if "cb-key" in c]
 
 
 def test_own_database_is_reached_by_its_network(runs: dict[str, CloudRun]) -> None:
     done = runs["release, own database"]
     assert not done.matching("sql")
     assert "no backup by Cloud SQL" in done.output
+    for command in deployments({"all": done}, at_least=4):
+        assert {"--network=vpc", "--subnet=inner"} <= set(command)
+        assert not any("cloudsql" in word for word in command)
     for command in deployments(runs):
-        assert ("--network=vpc" in command) != any("cloudsql" in word for word in command)
+        assert any("network=vpc" in word or "cloudsql" in word for word in command)
 
 
 def test_set_up_makes_what_is_missing_and_only_that(runs: dict[str, CloudRun]) -> None:
@@ -241,15 +223,20 @@ def test_rollback_goes_to_the_former_image_and_keeps_the_settings(
     updates += runs["rollback"].matching("run", "services", "update")
     assert len(updates) == 5
     for update in updates:
-        assert flag(update, "--image") == "registry/spot@sha256:feed"
+        assert flag(update, "--image") == f"{REPOSITORY}@sha256:feed"
         assert not [word for word in update if word.startswith("--set-")]
     assert not runs["rollback"].matching("run", "jobs")
+    assert f"{REPOSITORY}@sha256:feed (v0)" in runs["rollback"].output
 
 
 def test_destroy_keeps_the_data_unless_told(runs: dict[str, CloudRun]) -> None:
     kept = runs["destroy"]
     assert len(kept.matching("run", "worker-pools", "delete")) == 4
-    assert not [c for c in kept.commands if {"sql", "secrets", "artifacts"} & set(c)]
+    assert not [c for c in kept.commands if {"sql", "secrets", "artifacts", "storage"} & set(c)]
     everything = runs["destroy all"]
     assert everything.matching("sql", "instances", "delete")
     assert len(everything.matching("secrets", "delete")) == 3
+    assert everything.matching("storage", "rm", "--recursive", "gs://p1-spot-source")
+    # Once deleted, its name would be taken, and the next setup would fail.
+    assert not everything.matching("iam", "roles", "delete")
+    assert "the role projects/p1/roles/spot_backup" in everything.output

@@ -1,8 +1,7 @@
 """deploy.sh when something is wrong: bad options, refused commands, unhealthy services."""
 
-import http.server
-import threading
-from collections.abc import Iterator
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,43 +111,20 @@ def test_a_secret_without_a_version_is_told(cloud: Cloud) -> None:
     assert "secret spot-url-gateway has no enabled version" in done.errors
 
 
-class _Answer(http.server.BaseHTTPRequestHandler):
-    status = 200
-
-    def do_GET(self) -> None:
-        self.send_response(self.status if self.path == "/health" else 404)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture(params=[200, 503])
-def health(request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
-    """A gateway's /health that answers one status, and its URL."""
-    handler = type("Answer", (_Answer,), {"status": request.param})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield request.param, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_deploy_waits_for_health(cloud: Cloud, health: tuple[int, str]) -> None:
-    status, url = health
-    done = run_trusted(cloud,
-        "deploy.sh", "rollback", *HERE, "--yes", "--tag", "v0",
-        answers={"services describe": url}, variables={"HEALTH_SECONDS": "0"},
+@pytest.mark.parametrize(("answer", "tries"), [("applied 0001", 1), ("", 6)])
+def test_a_jobs_own_lines_are_waited_for(cloud: Cloud, answer: str, tries: int) -> None:
+    begun = datetime.now(UTC).replace(microsecond=0)
+    done = run_trusted(
+        cloud, "migrate.sh", "--job", *HERE, "status",
+        answers={"logging read": answer}, variables={"LOG_PAUSE_SECONDS": "0"},
     )  # fmt: skip
-    if status == 200:
-        assert (done.status, done.errors) == (0, "")
-        assert done.output.endswith(f"# healthy: {url}\n")
-    else:
-        assert done.status == 1
-        assert "503" in done.errors
-        assert "./deploy.sh rollback" in done.errors
+    assert (done.status, done.errors) == (0, "")
+    reads = done.matching("logging", "read")
+    assert len(reads) == tries
+    since = {re.findall(r'AND timestamp>="(.*?)"', read[2])[0] for read in reads}
+    assert begun <= datetime.fromisoformat(since.pop()) <= datetime.now(UTC)
+    assert not since
+    assert (answer or "no line of it has arrived yet") in done.output
 
 
 @pytest.mark.parametrize(
@@ -162,6 +138,8 @@ def test_deploy_waits_for_health(cloud: Cloud, health: tuple[int, str]) -> None:
         (("deploy", "--shards", "08"), "wanted 1 to 1000 shards"),
         (("deploy", "--set", "quotes"), "wanted --set NAME=VALUE"),
         (("deploy", "--set", "A=1|B=2"), "wanted --set NAME=VALUE"),
+        (("deploy", "--secret", "KEY=name"), "wanted --secret NAME=SECRET:VERSION"),
+        (("deploy", "--secret", "KEY=name:new"), "wanted --secret NAME=SECRET:VERSION"),
         (("deploy", "--prefix", "Spot!"), "wanted a --prefix"),
         (("deploy", "--region", "Mars"), "wanted a project id and a region"),
         (("deploy", "--availability", "some"), "wanted --availability"),
@@ -169,8 +147,8 @@ def test_deploy_waits_for_health(cloud: Cloud, health: tuple[int, str]) -> None:
         (("setup", "--external-database"), "needs --network and --subnet"),
         (("release", "nothing"), "wanted backup, migrate"),
         (("deploy", "extra"), "unknown here: extra"),
-        (("destroy",), "nobody can be asked here"),
-        (("rollback", "--tag", "v0"), "nobody can be asked here"),
+        (("destroy",), "Delete the programs of spot in p1: nobody can be asked here"),
+        (("rollback", "--tag", "v0"), "stay as they are: nobody can be asked here"),
     ],
 )
 def test_a_wrong_call_is_told_and_does_nothing(
@@ -194,6 +172,7 @@ def test_a_wrong_call_is_told_and_does_nothing(
         ("deploy.sh", "setup", "--external-database", "--network", "n", "--subnet", "s"),
         ("deploy.sh", "deploy"),
         ("deploy.sh", "status"),
+        ("deploy.sh", "deploy", "--private"),
         ("deploy.sh", "rollback"),
         ("deploy.sh", "destroy", "--with-data"),
         ("migrate.sh", "--job", "up"),
@@ -212,7 +191,14 @@ def test_the_readmes_walk_works_as_it_is_written(cloud: Cloud) -> None:
     section = (ROOT / "README.md").read_text().partition("## In the cloud")[2].partition("\n## ")[0]
     lines = [line.split("#")[0].split() for line in section.splitlines()]
     walk = [line for line in lines if line[:1] == ["./deploy.sh"]]
-    assert [line[1] for line in walk] == ["setup", "setup", "deploy", "status", "rollback"]
+    assert [line[1] for line in walk] == [
+        "setup",
+        "setup",
+        "deploy",
+        "status",
+        "rollback",
+        "destroy",
+    ]
     for line in walk:
         done = run_trusted(
             cloud, "deploy.sh", *line[1:], "--dry-run", variables={"PROJECT": "mine", "REGION": "asia-east1"}
