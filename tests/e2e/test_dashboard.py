@@ -226,7 +226,8 @@ async def test_what_is_shown_can_be_kept(dashboard: str, tmp_path: Path) -> None
         lines = (tmp_path / "saved.csv").read_text().splitlines()
         assert lines[0].startswith("exchange,product,granularity,start,open,high,low,close,volume")
         shown = await bars_of(page)
-        assert_same(lines[1:-1], [bar for bar in shown if bar["complete"]])
+        # The last two may run still: a minute ends a grace after its time.
+        assert_same(lines[1:-2], [bar for bar in shown if bar["complete"]])
         async with page.expect_download() as saving:
             await page.click("#png")
         picture = await saving.value
