@@ -22,9 +22,8 @@ class ShardStatus(msgspec.Struct, frozen=True, kw_only=True):
     clients_connected: int = 0
     products: int = 0
     products_live: int = 0
-    products_not_live: list[str] = msgspec.field(
-        default_factory=list
-    )  # of these, the first by name
+    # Those that are not, the first by name.
+    products_not_live: list[str] = msgspec.field(default_factory=list)
     gaps_open: int = 0
     rows_written: int = 0
     rows_pending: int = 0

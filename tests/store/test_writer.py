@@ -113,3 +113,24 @@ async def test_what_the_guard_refused_is_not_announced(
         await writer.flush()
         [came] = await heard(1)
     assert came.candles == (other,)
+
+
+async def test_gaps_are_written_without_a_candle_and_beside_one_the_table_refuses(
+    pool: Pool, lease: Lease, source: Source
+) -> None:
+    gaps = [make_gap(first_id=10), make_gap(first_id=20)]
+    writer = BatchWriter(
+        pool,
+        exchange=EXCHANGE,
+        lease=lease,
+        collect=source.collect,
+        collect_gaps=lambda: [gaps.pop()] if gaps else [],
+        flush_seconds=0.01,
+        max_rows=10,
+    )
+    assert await writer.flush() == 0
+    assert len(await open_gaps(pool, EXCHANGE)) == 1
+    source.change(make_candle(trades=2**64))
+    assert await writer.flush() == 0
+    assert writer.rows_rejected == 1
+    assert len(await open_gaps(pool, EXCHANGE)) == 2
