@@ -6,7 +6,7 @@ exchange; candles are half-open intervals `[start, start + seconds)` named by th
 """
 
 import enum
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Self
 
@@ -195,12 +195,26 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         return self.status == "online" and not self.is_disabled and self.alias is None
 
 
+# What mends a gap: its trades, found or fetched by id; the exchange's settled minutes in their
+# stead; or the feed, which came back and showed that nothing had been missed.
+MENDED_BY_TRADES = "trades"
+MENDED_BY_CANDLES = "candles"
+MENDED_BY_FEED = "feed"
+# The end of a gap whose end is not known; null in the table.
+UNKNOWN_ID = 2**63 - 1
+UNKNOWN_AT = datetime.max.replace(tzinfo=UTC)
+
+
 class TradeGap(msgspec.Struct, frozen=True, kw_only=True):
     """Trades `first_id` to `last_id` of a product are missing, between two that are known.
 
     `after_at` and `before_at` are the times of those two: what is missing happened in between.
     `after_at` is None where nothing earlier is known, at the very beginning. `how` says what
     mended it, or None while it is open.
+
+    A gap may have no known end, `UNKNOWN_ID` and `UNKNOWN_AT`: the feed fell silent, or the
+    exchange's candle holds more than the trades that came, so that everything from `first_id` and
+    `after_at` on may be missing.
     """
 
     product_id: str
@@ -211,3 +225,8 @@ class TradeGap(msgspec.Struct, frozen=True, kw_only=True):
     found_at: datetime
     repaired_at: datetime | None = None
     how: str | None = None
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it is known which is the last trade that is missing."""
+        return self.last_id != UNKNOWN_ID

@@ -1,11 +1,12 @@
 -- Every hole of the last week in the exchange's trade numbers: how many trades, during which time, and what
--- mended it. `repaired_at` null: it is open, and the candles it touches are partial.
+-- mended it. `repaired_at` null: it is open, and the candles it touches are partial. `trades` null: nobody knows
+-- how many, because the feed was silent.
 SELECT
     product_id,
     first_id,
     last_id - first_id + 1 AS trades,
     after_at,
-    before_at - after_at AS length,
+    coalesce(before_at, repaired_at) - after_at AS length,
     repaired_at,
     repaired_at - found_at AS repaired_after,
     how

@@ -108,7 +108,7 @@ class Aggregator:
         oldest = candle.granularity.floor(self.exchange_at) - candle.granularity.seconds
         product = self._products.get(candle.product_id)
         if product is not None and candle.start >= oldest:
-            product.witness(candle)
+            product.witness(candle, unix_microseconds(self.exchange_at))
             self._touched.add(candle.product_id)
 
     def alive(self, product_ids: Iterable[str], at: datetime) -> None:
@@ -116,8 +116,8 @@ class Aggregator:
         microseconds = unix_microseconds(at)
         for product_id in product_ids:
             product = self._products.get(product_id)
-            if product is not None:
-                product.evidence.alive(microseconds)
+            if product is not None and product.alive(microseconds):
+                self._touched.add(product_id)
         self.advance(at)
 
     def update(self, candle: Candle) -> bool:
@@ -209,6 +209,17 @@ class Aggregator:
         if product is not None:
             product.settle(gap.first_id, gap.last_id, start * MICRO, end * MICRO)
             self._touched.add(gap.product_id)
+
+    def is_doubted(self, product_id: str) -> bool:
+        """Whether the exchange's candle of a product holds more than the trades that came."""
+        product = self._products.get(product_id)
+        return product is not None and product.evidence.is_doubted
+
+    def refute(self, product_id: str) -> None:
+        """Trust a product's trades again: REST has no more of them."""
+        if product_id in self._products:
+            self._products[product_id].refute(unix_microseconds(self.exchange_at))
+            self._touched.add(product_id)
 
     def slot_count(self) -> int:
         """How many intervals are held over all products."""

@@ -42,6 +42,13 @@ class Coverage:
         """Stop the live interval from growing by mere time: the connection is in doubt."""
         self.is_live = False
 
+    def cut(self, moment: int) -> None:
+        """Take back what the live interval claims of the time after `moment`, and suspend it."""
+        if self._live:
+            after, until = self._live
+            self._live = (after, max(after, min(until, moment)))
+        self.is_live = False
+
     def add(self, after: int, until: int) -> None:
         """Prove an interval from elsewhere: a filled hole, a candle asked for later, the store."""
         if until > after:

@@ -12,10 +12,9 @@ from spot.aggregate.coverage import Coverage
 from spot.aggregate.intervals import kept_from
 from spot.aggregate.trades import Hole, TradeLedger
 from spot.clock import from_unix_microseconds, unix_microseconds
-from spot.models import Granularity, TradeGap
+from spot.models import MENDED_BY_CANDLES, UNKNOWN_AT, UNKNOWN_ID, Granularity, TradeGap
 
 MICRO = 1_000_000
-MENDED_BY_TRADES = "trades"
 Span = tuple[int, int | None]
 
 
@@ -28,14 +27,22 @@ class Evidence:
         self._proven = Coverage()  # that, and what settled candles of the exchange tell
         self._both = (self._traded, self._proven)
         self._resumed_until = 0
+        self._silence: tuple[int, int] | None = None  # since when, and when admitted, µs
+        self._is_doubted = False
+        self._is_heard = False  # heartbeats come, whatever they prove
         self._spans: list[Span] = []
         self._gaps: list[TradeGap] = []
-        self._gaps_version = 0
+        self._gaps_version = -1  # the ledger's, or -1 when something else changed
 
     @property
     def until(self) -> int:
         """The exchange time up to which this product's own feed has spoken, in µs; 0: never."""
         return self._traded.until or 0
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether the exchange's candle holds more than the trades that came: see `doubt`."""
+        return self._is_doubted
 
     def resume(self, last_id: int, until: int, gaps: Sequence[TradeGap], now: int) -> None:
         """Go on at UNIX second `now` where the store ends: trades to `last_id`, time to `until` µs.
@@ -53,11 +60,15 @@ class Evidence:
         torn, holes = [], []
         for gap in gaps:
             after = unix_microseconds(gap.after_at) if gap.after_at else 0
+            if not gap.has_end:
+                if gap.how is None:
+                    self._silence = (after, unix_microseconds(gap.found_at))
+                continue
             before = unix_microseconds(gap.before_at)
             if gap.how is None:
                 holes.append(Hole(gap.first_id, gap.last_id, after, before, gap.found_at))
                 torn.append((after, before))
-            elif gap.how != MENDED_BY_TRADES:
+            elif gap.how == MENDED_BY_CANDLES:
                 self.ledger.give_up(after, before)
         self.ledger.resume(last_id, until, holes)
         for after, before in sorted(torn):
@@ -71,7 +82,8 @@ class Evidence:
         Candles since `kept` (µs) are held.
         """
         ledger = self.ledger
-        if trade_id == ledger.last_id + 1 and ledger.last_id and self._traded.is_live:
+        is_live = self._traded.is_live and self._silence is None
+        if is_live and trade_id == ledger.last_id + 1 and ledger.last_id:
             # Nearly every trade of a live feed: the next one. What follows would do just this.
             ledger.last_id, ledger.last_at = trade_id, at
             self._traded.extend(at)
@@ -105,7 +117,7 @@ class Evidence:
 
         So if it reaches our newest one, nothing is missing between that trade and the snapshot.
         """
-        if newest_id and newest_id >= self.ledger.last_id:
+        if newest_id and newest_id >= self.ledger.last_id and not self._is_doubted:
             self._go_on(self._resumed_until, sent)
 
     def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
@@ -113,14 +125,50 @@ class Evidence:
         self.ledger.settle(first_id, last_id)
         self.prove(start, end)
 
-    def alive(self, at: int) -> bool:
+    def alive(self, at: int) -> None:
         """The connection is alive and unbroken at `at`: what was quiet until then was quiet."""
+        self._is_heard = True
         if self._traded.is_live:
             self._extend(at)
-        return self._traded.is_live
+
+    def admit_silence(self, end: int, now: int) -> None:
+        """A candle is closed at `now`, and whether its trades came until its `end` is not proven.
+
+        So the product has a gap without an end, until its feed is heard and proves the contrary.
+        """
+        if self._silence is None and self.until < end:
+            self._silence = (max(self.until, self._resumed_until, self.ledger.last_at), now)
+            self._gaps_version = -1
+
+    def doubt(self, after: int, now: int) -> None:
+        """The exchange traded after `after` µs, it turns out `now`, what never came.
+
+        No id tells so yet: until the next trade shows its number, or REST was asked, neither
+        heartbeats nor a snapshot prove anything.
+        """
+        after = max(after, self.ledger.last_at)
+        for coverage in self._both:
+            coverage.cut(after)
+        self._is_doubted = True
+        self._silence = (after, now)
+        self._gaps_version = -1
+        self._spans.append((after, None))
+
+    def refute(self, at: int) -> None:
+        """REST, asked at `at`, has no trade beyond ours either: the doubt was wrong."""
+        if not self._is_doubted:
+            return
+        until = self.until
+        if self._is_heard:
+            self._go_on(until, at)
+        else:
+            self._add(until, at, by_trades=True)
+            self._spans.append((until, None))
+        self._is_doubted = False
 
     def suspend(self) -> None:
         """The connection or some frames are lost: time since the last evidence is unproven."""
+        self._is_heard = False
         if self._traded.is_live:
             for coverage in self._both:
                 coverage.suspend()
@@ -148,7 +196,8 @@ class Evidence:
         """Return the known missing trades; asked at every flush, so made only when they change."""
         if self.ledger.version != self._gaps_version:
             self._gaps_version = self.ledger.version
-            self._gaps = [
+            self._gaps = self._open_end(product_id)
+            self._gaps += [
                 TradeGap(
                     product_id=product_id,
                     first_id=hole.first_id,
@@ -157,7 +206,7 @@ class Evidence:
                     before_at=from_unix_microseconds(hole.before),
                     found_at=hole.found_at,
                 )
-                for hole in self.ledger.holes
+                for hole in (*self.ledger.abandoned, *self.ledger.holes)
             ]
         return self._gaps
 
@@ -188,10 +237,35 @@ class Evidence:
     def _begin(self, after: int, until: int) -> None:
         for coverage in self._both:
             coverage.begin(after, until)
+        self._end_silence()
 
     def _extend(self, until: int) -> None:
         for coverage in self._both:
             coverage.extend(until)
+        self._end_silence()
+
+    def _end_silence(self) -> None:
+        self._is_doubted = False
+        if self._silence is not None:
+            # What was closed in it may turn out to be whole.
+            self._spans.append((self._silence[0], None))
+            self._silence = None
+            self._gaps_version = -1
+
+    def _open_end(self, product_id: str) -> list[TradeGap]:
+        if self._silence is None:
+            return []
+        after, found_at = self._silence
+        return [
+            TradeGap(
+                product_id=product_id,
+                first_id=self.ledger.last_id + 1,
+                last_id=UNKNOWN_ID,
+                after_at=from_unix_microseconds(after) if after else None,
+                before_at=UNKNOWN_AT,
+                found_at=from_unix_microseconds(found_at),
+            )
+        ]
 
     def _add(self, after: int, until: int, *, by_trades: bool) -> None:
         self._proven.add(after, until)

@@ -12,9 +12,10 @@ from zlib import crc32
 
 from msgspec.structs import replace
 
+from spot.aggregate.completion import Completion
 from spot.aggregate.evidence import MICRO, Evidence
 from spot.aggregate.rollup import PROVEN_TRADES, envelope, fold, rank
-from spot.aggregate.slots import NEVER, Slot, Slots
+from spot.aggregate.slots import Slot, Slots
 from spot.aggregate.trades import MinuteBuilder
 from spot.clock import unix_microseconds
 from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
@@ -27,8 +28,6 @@ MINUTE_MICROSECONDS = 60 * MICRO
 # A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
 MAX_AHEAD_MICROSECONDS = 60 * MICRO
 UNHEARD_SLOTS = 60  # so many intervals are held of a product that no feed spoke of yet
-# How soon to look again at a candle that waits for evidence.
-RETRY_MICROSECONDS = MICRO // 4
 
 
 class ProductCandles:
@@ -41,6 +40,7 @@ class ProductCandles:
         self.late_trades = 0
         self.refused_trades = 0
         self._slots = Slots()
+        self._completion = Completion(self._slots, self.evidence)
         # Spreads the coarse candles of many products over the second instead of one burst.
         self._phase = crc32(product_id.encode()) % MICRO
         self._coarse_period = -1
@@ -120,14 +120,16 @@ class ProductCandles:
             self.evidence.confirm_tail(newest_id, sent)
         self._judge_again()
 
-    def witness(self, candle: Candle) -> None:
-        """Take the exchange's own candle, a restatement of all it has so far."""
+    def witness(self, candle: Candle, now: int) -> None:
+        """Take the exchange's own candle at `now` µs, a restatement of all it has so far."""
         if self._slots.is_forgotten(candle.granularity, candle.start):
             return
         slot = self._slots.touch(candle.granularity, candle.start)
         given = slot.given
         if given is None or (rank(candle), candle.updated_at) >= (rank(given), given.updated_at):
             slot.given = candle
+            if self._is_proven(candle.granularity, candle.start, slot):
+                self._completion.hear(candle, now)
 
     def update(self, candle: Candle) -> bool:
         """Take a whole candle from elsewhere; False if its interval is not held any more."""
@@ -147,6 +149,16 @@ class ProductCandles:
         self.evidence.settle(first_id, last_id, start, end)
         self._judge_again()
 
+    def alive(self, at: int) -> bool:
+        """Take a heartbeat of the product's connection; return whether candles changed by it."""
+        self.evidence.alive(at)
+        return self._judge_again()
+
+    def refute(self, at: int) -> None:
+        """REST, asked at `at` µs, has no trade beyond ours: the exchange's candle was wrong."""
+        self._completion.refute(at)
+        self._judge_again()
+
     def suspend(self) -> None:
         """The product's connection is lost, or frames on it are."""
         self.evidence.suspend()
@@ -156,27 +168,9 @@ class ProductCandles:
     # Completion and forgetting.
 
     def complete_due(self, now: int, *, grace: int, hold: int) -> None:
-        """Complete what is over at exchange time `now`, and set when to look again.
-
-        A candle waits `grace` past its end for its product's own feed to say so, and at most
-        `hold` for evidence that does not come: a silent feed, a hole being mended.
-        """
-        heard, ledger = min(self.evidence.until, now), self.evidence.ledger
-        due = NEVER
-        for granularity, slots in self._slots.of.items():
-            for start, slot in slots.items():
-                if slot.complete:
-                    continue
-                first, end = start * MICRO, (start + granularity.seconds) * MICRO
-                is_over = now >= end + hold or (
-                    heard >= end + grace and not ledger.has_hole(first, end)
-                )
-                if is_over and self._slots.are_children_complete(granularity, start):
-                    slot.complete = True
-                    self._slots.marked[granularity].add(start)
-                else:
-                    due = min(due, max(end + grace, now + RETRY_MICROSECONDS))
-        self._slots.due = due
+        """Complete what is over at exchange time `now` (µs): see `Completion`."""
+        self._completion.complete_due(now, grace=grace, hold=hold)
+        self._judge_again()
 
     def forget(self, now: int) -> bool:
         """Drop what no open or just-closed parent needs at UNIX second `now`; False: not all yet."""
@@ -247,10 +241,18 @@ class ProductCandles:
         else:
             slot.builder.add(trade)
 
-    def _judge_again(self) -> None:
-        """Mark every held candle over time whose proof changed."""
-        for after, until in self.evidence.drain_spans():
+    def _judge_again(self) -> bool:
+        """Mark every held candle over time whose proof changed; return whether it did."""
+        spans = self.evidence.drain_spans()
+        for after, until in spans:
             self._slots.mark_between(after, until)
+        return bool(spans)
+
+    def _is_proven(self, granularity: Granularity, start: int, slot: Slot) -> bool:
+        first, end = start * MICRO, (start + granularity.seconds) * MICRO
+        return self.evidence.is_proven(
+            first, end, is_open=not slot.complete, by_trades=granularity is MINUTE
+        )
 
     def _news(
         self, granularity: Granularity, start: int, slot: Slot, now: datetime
@@ -280,10 +282,7 @@ class ProductCandles:
 
     def _own(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
         """Fold the slot's own trades or children, as full as the evidence allows."""
-        first, end = start * MICRO, (start + granularity.seconds) * MICRO
-        is_proven = self.evidence.is_proven(
-            first, end, is_open=not slot.complete, by_trades=granularity is MINUTE
-        )
+        is_proven = self._is_proven(granularity, start, slot)
         if granularity is MINUTE:
             if slot.builder is None:
                 return None

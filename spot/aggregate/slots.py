@@ -5,10 +5,12 @@ parents, are marked when something that bears on them changes, and are forgotten
 just-closed parent needs them. Starts are UNIX seconds, moments µs.
 """
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from spot.aggregate.evidence import MICRO
 from spot.aggregate.intervals import CHILD, PARENTS, kept_from, starts_inside
+from spot.aggregate.trades import add_exactly
 from spot.models import Candle, Granularity
 
 if TYPE_CHECKING:
@@ -87,6 +89,15 @@ class Slots:
             for child in starts_inside(granularity, start)
             if (slot := slots.get(child)) is not None and slot.told is not None
         ]
+
+    def volume_of(self, start: int) -> Decimal:
+        """Return what the minutes of the five from `start` on add up to, told or not."""
+        volume, slots = Decimal(0), self.of[Granularity.ONE_MINUTE]
+        for minute in starts_inside(Granularity.FIVE_MINUTE, start):
+            if (slot := slots.get(minute)) is not None:
+                source = slot.builder or slot.given
+                volume = add_exactly(volume, source.volume) if source else volume
+        return volume
 
     def are_children_complete(self, granularity: Granularity, start: int) -> bool:
         """Whether no held child of an interval is still open."""

@@ -17,9 +17,11 @@ from spot.models import Candle, Coverage, Granularity, Source, Trade
 # fewer than 10**12 trades: a sum that does not fit is a fault, never a rounding.
 EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])
 
-# A product torn into more holes than this gives up its oldest: that time stays partial and is
-# mended from the exchange's candles instead of trade by trade.
+# A product torn into more holes than this abandons its oldest: no trade is let into it any more,
+# and it is mended from the exchange's candles.
 MAX_HOLES = 256
+# Of those so many are remembered, and stay open rows; more is a day of nothing but faults.
+MAX_ABANDONED = 10_000
 
 
 class Hole(msgspec.Struct):
@@ -50,6 +52,7 @@ class TradeLedger:
         self.last_id = 0
         self.last_at = 0
         self.holes: list[Hole] = []
+        self.abandoned: list[Hole] = []
         self.version = 0  # rises whenever `holes` differ
         self.given_up: list[tuple[int, int]] = []  # times nobody will fill trade by trade
 
@@ -89,10 +92,11 @@ class TradeLedger:
 
     def settle(self, first_id: int, last_id: int) -> None:
         """Stop waiting for these trades: something other than trades has mended their time."""
-        for hole in [hole for hole in self.holes if first_id <= hole.first_id <= last_id]:
-            self.holes.remove(hole)
-            self.version += 1
-            self.give_up(hole.after, hole.before)
+        for holes in (self.holes, self.abandoned):
+            for hole in [hole for hole in holes if first_id <= hole.first_id <= last_id]:
+                holes.remove(hole)
+                self.version += 1
+                self.give_up(hole.after, hole.before)
 
     def give_up(self, after: int, before: int) -> None:
         """Remember time whose trades are not all in hand and never will be."""
@@ -163,6 +167,7 @@ class TradeLedger:
             # Not the first, if that is the beginning of everything.
             oldest = self.holes.pop(0 if self.holes[0].after else 1)
             self.give_up(oldest.after, oldest.before)
+            self.abandoned = [*self.abandoned, oldest][-MAX_ABANDONED:]
 
     def _hole_of(self, trade_id: int) -> Hole | None:
         for hole in self.holes:

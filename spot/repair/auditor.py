@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.audit import Audit, Verdict
 from spot.coinbase.rest import CoinbaseRest
-from spot.models import Candle, Coverage, Granularity
+from spot.errors import ExchangeError
+from spot.models import Candle, Coverage, Granularity, TradeGap
 
 logger = logging.getLogger(__name__)
 
+MINUTE = Granularity.ONE_MINUTE
 FIVE_MINUTES = Granularity.FIVE_MINUTE
 # Trades after a bucket's last known one; more than that many cannot be missing unnoticed.
 PAGE = 1_000
@@ -47,6 +49,22 @@ class Auditor:
         self._aggregator.add_trades(
             missing, is_snapshot=False, sent_at=self._aggregator.exchange_at
         )
+
+    async def settle_doubt(self, gap: TradeGap, settle_seconds: float) -> None:
+        """Fetch what the exchange's candle tells of and no trade; in the end, refute it.
+
+        ExchangeError: nothing is to be had yet.
+        """
+        product_id, now = gap.product_id, self._aggregator.exchange_at
+        trades = await self._rest.trades_before(product_id, gap.first_id + PAGE)
+        missing = [trade for trade in trades if trade.trade_id >= gap.first_id]
+        if missing:
+            await self._recall(product_id, MINUTE.floor(gap.after_at or gap.found_at))
+            self._aggregator.add_trades(missing, is_snapshot=False, sent_at=now)
+        elif (now - gap.found_at).total_seconds() >= settle_seconds:
+            self._aggregator.refute(product_id)
+        else:
+            raise ExchangeError(f"no trade from {gap.first_id} on is to be had yet")
 
     async def ask(self, buckets: Sequence[Candle]) -> None:
         """Compare one product's finished buckets with the exchange's settled candles."""

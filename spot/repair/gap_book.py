@@ -2,8 +2,8 @@
 
 Pure. The aggregator knows only what is missing now; the book compares that with what was missing
 before and says which rows to write. Every id that ever was missing is in exactly one row, and the
-open rows are exactly the missing ids: a hole filled in part becomes several rows. They must be
-committed together with the candles of the same moment, because a restart believes them: a trade
+open rows are exactly the missing ids: a hole filled in part becomes several rows. A gap without a
+known end is an open row too, until the feed is heard again. They must be committed together with the candles of the same moment, because a restart believes them: a trade
 that is in a stored candle and in an open row would be folded twice.
 """
 
@@ -13,10 +13,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from spot.models import TradeGap
-
-MENDED_BY_TRADES = "trades"
-MENDED_BY_CANDLES = "candles"
+from spot.models import MENDED_BY_CANDLES, MENDED_BY_FEED, MENDED_BY_TRADES, TradeGap
 
 
 class GapBook:
@@ -72,6 +69,10 @@ class GapBook:
 
 def _filled(row: TradeGap, holes: Iterable[TradeGap], now: datetime) -> list[TradeGap]:
     """Return the parts of a row that are no hole any more, as rows mended by trades."""
+    if not row.has_end:
+        # The hole that was found at its beginning, if any, takes its row.
+        is_torn = any(hole.first_id == row.first_id for hole in holes)
+        return [] if is_torn else [replace(row, repaired_at=now, how=MENDED_BY_FEED)]
     filled = []
     first_id, after_at = row.first_id, row.after_at
     for hole in holes:

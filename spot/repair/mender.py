@@ -137,7 +137,12 @@ class Mender:
         return wait[0] if wait else 0.0
 
     def _is_ripe(self, gap: TradeGap) -> bool:
-        """Whether what mends it can be had: trades at once, candles when they have settled."""
+        """Whether what mends it can be had: trades at once, candles when they have settled.
+
+        A silent feed mends itself when it is heard again, unless the exchange's candle knows more.
+        """
+        if not gap.has_end:
+            return self._aggregator.is_doubted(gap.product_id)
         if self._wants_trades(gap):
             return True
         now = self._aggregator.exchange_at.timestamp()
@@ -167,7 +172,9 @@ class Mender:
     async def _try(self, gap: TradeGap) -> None:
         key = (gap.product_id, gap.last_id)
         try:
-            if self._wants_trades(gap):
+            if not gap.has_end:
+                await self._auditor.settle_doubt(gap, SETTLE_SECONDS)
+            elif self._wants_trades(gap):
                 await self._by_trades(gap)
             else:
                 await self._by_candles(gap)

@@ -120,6 +120,8 @@ def _gaps(story: Story) -> Iterator[str]:
 
 def gap_text(gap: TradeGap) -> str:
     """Return a gap as a sentence."""
+    if not gap.has_end:
+        return _open_end_text(gap)
     count = gap.last_id - gap.first_id + 1
     what = f"{count:,} trades, {gap.first_id} to {gap.last_id}, were missed"
     if gap.first_id == 1:
@@ -128,6 +130,14 @@ def gap_text(gap: TradeGap) -> str:
     if gap.how is None:
         return f"{what}, and are not mended yet."
     return f"{what}, and were mended by {gap.how}."
+
+
+def _open_end_text(gap: TradeGap) -> str:
+    since = f"{gap.after_at:%Y-%m-%d %H:%M:%S} UTC" if gap.after_at else "its beginning"
+    if gap.repaired_at is None:
+        return f"Since {since} nothing proves that no trade was missed."
+    until = f"{gap.repaired_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"From {since} to {until} its feed proved nothing; then it showed what had been traded."
 
 
 def _advice(story: Story) -> str:

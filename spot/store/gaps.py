@@ -1,9 +1,10 @@
 """The holes in the trade ids: every one found is a row, open until something mended it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from spot.models import TradeGap
+from spot.models import UNKNOWN_AT, UNKNOWN_ID, TradeGap
 from spot.store import statements
 from spot.store.pool import Connection, Pool, acquire
 
@@ -21,9 +22,9 @@ async def write_gaps(connection: Connection, exchange: str, gaps: Iterable[Trade
             exchange,
             gap.product_id,
             gap.first_id,
-            gap.last_id,
+            gap.last_id if gap.has_end else None,
             gap.after_at,
-            gap.before_at,
+            gap.before_at if gap.has_end else None,
             gap.found_at,
             gap.repaired_at,
             gap.how,
@@ -64,5 +65,12 @@ async def _read(
     async with acquire(source) as connection:
         cursor = await connection.execute(statements.READ_GAPS, parameters)
         rows = await cursor.fetchall()
-    fields = TradeGap.__struct_fields__
-    return [TradeGap(**dict(zip(fields, row, strict=True))) for row in rows]
+    return [gap_of(row) for row in rows]
+
+
+def gap_of(row: Sequence[Any]) -> TradeGap:
+    """Return a row of the table, read in the order of `TradeGap`'s fields."""
+    gap = dict(zip(TradeGap.__struct_fields__, row, strict=True))
+    if gap["last_id"] is None:
+        gap |= {"last_id": UNKNOWN_ID, "before_at": UNKNOWN_AT}
+    return TradeGap(**gap)

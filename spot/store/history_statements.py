@@ -82,7 +82,8 @@ READ_TOUCHING_GAPS = """
     SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
     FROM trade_gaps
     WHERE exchange = %s AND product_id = %s
-      AND before_at >= to_timestamp(%s) AND (after_at IS NULL OR after_at < to_timestamp(%s))
+      AND coalesce(before_at, repaired_at, 'infinity') >= to_timestamp(%s)
+      AND (after_at IS NULL OR after_at < to_timestamp(%s))
     ORDER BY first_id
 """
 READ_SERVER = """

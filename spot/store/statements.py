@@ -276,8 +276,8 @@ SAVE_GAP = """
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (exchange, product_id, first_id) DO UPDATE SET
         last_id = EXCLUDED.last_id, after_at = EXCLUDED.after_at, before_at = EXCLUDED.before_at,
-        repaired_at = EXCLUDED.repaired_at, how = EXCLUDED.how
-    WHERE trade_gaps.repaired_at IS NULL
+        found_at = EXCLUDED.found_at, repaired_at = EXCLUDED.repaired_at, how = EXCLUDED.how
+    WHERE trade_gaps.repaired_at IS NULL OR trade_gaps.last_id IS NULL
 """
 READ_GAPS = """
     SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how

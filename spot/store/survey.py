@@ -6,6 +6,7 @@ import msgspec
 
 from spot.models import Granularity, TradeGap
 from spot.store import history_statements as sql
+from spot.store.gaps import gap_of
 from spot.store.lease import lease_key
 from spot.store.pool import Connection, Pool, acquire
 
@@ -88,5 +89,4 @@ async def touching_gaps(
             sql.READ_TOUCHING_GAPS, (exchange, product_id, start, end)
         )
         rows = await cursor.fetchall()
-    fields = TradeGap.__struct_fields__
-    return [TradeGap(**dict(zip(fields, row, strict=True))) for row in rows]
+    return [gap_of(row) for row in rows]

@@ -202,7 +202,7 @@ def test_lost_and_found_trades_end_in_the_fold_of_all(
     for trade in lost:
         reader.mend([trade], tape[-1].traded_at)
     reader.read()
-    assert all(gap.first_id == 1 for gap in aggregator.gaps())
+    assert all(gap.first_id == 1 for gap in aggregator.gaps() if gap.has_end)
     assert {key: numbers(candle) for key, candle in reader.candles.items()} == fold_of(tape)
     reader.parents_are_folds()
 

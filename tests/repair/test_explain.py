@@ -6,7 +6,16 @@ from msgspec.structs import replace
 
 from spot.cli.history import HistorySession
 from spot.clock import from_unix
-from spot.models import Candle, CandleKey, Coverage, Granularity, Source, TradeGap
+from spot.models import (
+    UNKNOWN_AT,
+    UNKNOWN_ID,
+    Candle,
+    CandleKey,
+    Coverage,
+    Granularity,
+    Source,
+    TradeGap,
+)
 from spot.repair.explain import Explainer, Story
 from spot.repair.verdict import Judgement, judge
 from spot.store import save_gaps, upsert_candles
@@ -130,6 +139,16 @@ async def test_a_partial_candle_names_its_gap_open_or_mended(
         sentences = judge(await explain(session, MINUTE, AT)).sentences
         assert "10 trades, 100 to 109, were missed, and were mended by trades." in sentences
         assert (await explain(session, MINUTE, AT + 60)).gaps == ()
+        silence = replace(gap, first_id=110, last_id=UNKNOWN_ID, before_at=UNKNOWN_AT)
+        await save_gaps(session.pool, SIMULATED, [silence])
+        sentences = judge(await explain(session, MINUTE, AT)).sentences
+        assert (
+            f"Since {gap.after_at:%F %T} UTC nothing proves that no trade was missed." in sentences
+        )
+        heard = replace(silence, repaired_at=at + timedelta(minutes=1), how="feed")
+        await save_gaps(session.pool, SIMULATED, [heard])
+        sentences = judge(await explain(session, MINUTE, AT)).sentences
+        assert any(line.endswith("then it showed what had been traded.") for line in sentences)
         beginning = replace(gap, first_id=1, last_id=50, after_at=None)
         await save_gaps(session.pool, SIMULATED, [beginning])
         sentences = judge(await explain(session, MINUTE, AT)).sentences

@@ -8,8 +8,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from spot.clock import from_unix
-from spot.models import TradeGap
-from spot.repair.gap_book import MENDED_BY_CANDLES, MENDED_BY_TRADES, GapBook
+from spot.models import (
+    MENDED_BY_CANDLES,
+    MENDED_BY_FEED,
+    MENDED_BY_TRADES,
+    UNKNOWN_AT,
+    UNKNOWN_ID,
+    TradeGap,
+)
+from spot.repair.gap_book import GapBook
 
 NOON = from_unix(1_790_769_600)
 LATER = NOON + timedelta(minutes=5)
@@ -124,3 +131,28 @@ def runs(ids: set[int]) -> list[TradeGap]:
         else:
             found.append(gap(trade_id, trade_id))
     return found
+
+
+def silence(first_id: int) -> TradeGap:
+    return replace(gap(first_id, UNKNOWN_ID), before_at=UNKNOWN_AT)
+
+
+def test_a_silence_is_a_row_that_the_feed_closes() -> None:
+    book = GapBook()
+    assert book.compare([silence(10)], NOON) == [silence(10)]
+    assert book.compare([silence(10)], NOON) == []
+    closed = replace(silence(10), repaired_at=LATER, how=MENDED_BY_FEED)
+    assert book.compare([], LATER) == [closed]
+    assert len(book) == 0
+
+
+def test_a_hole_at_the_beginning_of_a_silence_takes_its_row() -> None:
+    book = GapBook()
+    book.compare([silence(10)], NOON)
+    assert book.compare([gap(10, 12)], LATER) == [gap(10, 12)]
+
+
+def test_a_silence_leaves_the_holes_before_it_open() -> None:
+    book = GapBook()
+    book.compare([gap(5, 6)], NOON)
+    assert book.compare([gap(5, 6), silence(10)], LATER) == [silence(10)]

@@ -18,6 +18,7 @@ from tests.fixtures.store import eventually
 
 PRODUCT = "BTC-USD"
 MINUTE = Granularity.ONE_MINUTE
+FIVE = Granularity.FIVE_MINUTE
 QUICK = RestSettings(backoff_base_seconds=0.05, backoff_cap_seconds=0.2)
 
 
@@ -49,7 +50,7 @@ class Scene:
 
     def is_whole(self) -> bool:
         self.tell()
-        return not self.aggregator.gaps()
+        return not any(gap.has_end for gap in self.aggregator.gaps())
 
     @asynccontextmanager
     async def mending(self) -> AsyncIterator[None]:
@@ -68,6 +69,26 @@ class Scene:
                 if start not in truth or numbers(candle) != numbers(truth[start]):
                     found.append((candle, truth.get(start)))
         return found
+
+
+def witness(truth: TruthCandle) -> Candle:
+    """What the channel tells at the end of a bucket's first minute."""
+    return Candle(
+        product_id=PRODUCT,
+        granularity=FIVE,
+        start=truth.start,
+        open=truth.open,
+        high=truth.high,
+        low=truth.low,
+        close=truth.close,
+        volume=truth.volume,
+        trades=None,
+        last_trade_id=None,
+        complete=False,
+        coverage=Coverage.PARTIAL,
+        source=Source.CANDLES,
+        updated_at=from_unix(truth.start + 60),
+    )
 
 
 def numbers(candle: Candle | TruthCandle) -> list[object]:
@@ -121,7 +142,8 @@ async def test_a_beginning_is_mended_by_the_days_settled_candles(
         day = it.told[Granularity.ONE_DAY, Granularity.ONE_DAY.floor(utc_now())]
         assert day.coverage is Coverage.FULL or not day.complete
         assert it.told[MINUTE, first_minute(it)].coverage is Coverage.FULL
-        (row,) = it.book.compare(it.aggregator.gaps(), utc_now())
+        gaps = [gap for gap in it.aggregator.gaps() if gap.has_end]
+        (row,) = it.book.compare(gaps, utc_now())
         assert (row.how, row.first_id) == ("candles", 1)
 
 
@@ -202,3 +224,25 @@ async def test_cancelling_midway_lets_go_of_the_product(start_exchange: StartExc
         async with it.mending():
             await eventually(lambda: bool(it.mender.busy))
         assert it.mender.busy == frozenset()
+
+
+async def test_a_newest_trade_that_never_came_is_fetched_before_its_minute_is_closed(
+    start_exchange: StartExchange,
+) -> None:
+    exchange = await start_exchange(products=(PRODUCT,), rate=1)
+    start = FIVE.floor(utc_now() - timedelta(minutes=9))
+    (truth,) = exchange.truth(PRODUCT, MINUTE, start, start + 60)
+    async with scene(exchange) as it:
+        await it.feed(truth.first_trade_id - 1, truth.last_trade_id - 1)
+        it.aggregator.alive([PRODUCT], from_unix(start + 60))
+        it.aggregator.witness(witness(truth))
+        it.aggregator.alive([PRODUCT], from_unix(start + 65))
+        it.tell()
+        assert it.aggregator.is_doubted(PRODUCT)
+        async with it.mending():
+            await eventually(lambda: not it.aggregator.is_doubted(PRODUCT))
+        it.aggregator.alive([PRODUCT], from_unix(start + 66))
+        it.tell()
+        told = it.told[MINUTE, start]
+        assert (told.complete, told.coverage, told.revision) == (True, Coverage.FULL, 0)
+        assert numbers(told) == numbers(truth)

@@ -65,8 +65,13 @@ class Shard:
         self.pending.clear()
         for row in self.book.compare(self.aggregator.gaps(), at):
             stored = self.rows.get(row.first_id)
-            assert stored is None or stored.how is None, "a mended row stays as it is"
+            is_final = stored is not None and stored.how is not None and stored.has_end
+            assert not is_final, "a mended row stays as it is"
             self.rows[row.first_id] = row
+        opened = [row for row in self.rows.values() if row.how is None]
+        for candle in self.candles.values():
+            if candle.complete and candle.coverage is Coverage.PARTIAL:
+                assert any(_may_touch(row, candle) for row in opened), candle
 
     def collect(self, *, everything: bool) -> None:
         for update in self.aggregator.changes(everything=everything):
@@ -89,8 +94,13 @@ class Shard:
 
     def missing_ids(self) -> set[int]:
         """Return every id in an open row."""
-        rows = [row for row in self.rows.values() if row.how is None]
+        rows = [row for row in self.rows.values() if row.how is None and row.has_end]
         return {i for row in rows for i in range(row.first_id, row.last_id + 1)}
+
+
+def _may_touch(gap: TradeGap, candle: Candle) -> bool:
+    after = gap.after_at.timestamp() if gap.after_at else 0
+    return after < candle.end and gap.before_at.timestamp() >= candle.start
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,10 +1,13 @@
 """The holes in the trade ids."""
 
 import pytest
+from msgspec.structs import replace
 
 from spot.clock import from_unix
 from spot.errors import StoreError
+from spot.models import MENDED_BY_FEED, UNKNOWN_AT, UNKNOWN_ID
 from spot.store import Pool, connect, gaps_since, open_gaps, save_gaps
+from spot.store.survey import touching_gaps
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, make_gap
 
@@ -19,6 +22,22 @@ async def test_hole_is_open_until_it_is_mended_once(pool: Pool) -> None:
     assert await open_gaps(pool, EXCHANGE) == gaps[1:]
     await save_gaps(pool, EXCHANGE, gaps)  # found again after a restart: stays mended
     assert await open_gaps(pool, EXCHANGE) == gaps[1:]
+
+
+async def test_a_gap_without_an_end_can_be_reopened_and_become_a_hole(pool: Pool) -> None:
+    silence = replace(make_gap(), last_id=UNKNOWN_ID, before_at=UNKNOWN_AT)
+    await save_gaps(pool, EXCHANGE, [silence])
+    assert await open_gaps(pool, EXCHANGE) == [silence]
+    closed = replace(silence, repaired_at=from_unix(START + 9), how=MENDED_BY_FEED)
+    await save_gaps(pool, EXCHANGE, [closed])
+    assert await open_gaps(pool, EXCHANGE) == []
+    assert await touching_gaps(pool, EXCHANGE, "BTC-USD", START + 8, START + 20) == [closed]
+    assert await touching_gaps(pool, EXCHANGE, "BTC-USD", START + 10, START + 20) == []
+    again = replace(silence, found_at=from_unix(START + 60))
+    await save_gaps(pool, EXCHANGE, [again])
+    assert await open_gaps(pool, EXCHANGE) == [again]
+    await save_gaps(pool, EXCHANGE, [make_gap()])
+    assert await open_gaps(pool, EXCHANGE) == [make_gap()]
 
 
 async def test_gaps_since_are_the_open_the_recent_and_every_beginning(pool: Pool) -> None:
