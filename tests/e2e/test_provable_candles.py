@@ -124,5 +124,6 @@ async def test_a_short_soak_with_every_fault() -> None:
     report = await asyncio.to_thread(soak, settings, lines.append)
     told = "\n".join(lines)
     assert report.wrong_full_meanwhile == 0, told
+    assert report.orphans_meanwhile == 0, told
     assert report.mended_in_seconds is not None, told
     assert report.final.is_spotless, told

@@ -20,12 +20,14 @@ def main() -> int:
     report = soak(SoakSettings(**arguments), lambda line: print(line, flush=True))  # noqa: T201
     print(  # noqa: T201
         f"wrong while claiming full: {report.wrong_full_meanwhile} meanwhile,"
-        f" {report.final.wrong_full} at the end; mended in {report.mended_in_seconds} s;"
+        f" {report.final.wrong_full} at the end; partial without a gap row:"
+        f" {report.orphans_meanwhile}; mended in {report.mended_in_seconds} s;"
         f" exact {report.final.exact}; shard memory {report.memory_kib[0]} to"
         f" {report.memory_kib[-1]} KiB"
     )
     clean = report.final.is_spotless and not report.wrong_full_meanwhile
-    return 0 if clean and report.mended_in_seconds is not None else 1
+    clean = clean and not report.orphans_meanwhile and report.mended_in_seconds is not None
+    return 0 if clean else 1
 
 
 if __name__ == "__main__":

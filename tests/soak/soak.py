@@ -48,7 +48,8 @@ class SoakSettings(msgspec.Struct, frozen=True, kw_only=True):
 class SoakReport(msgspec.Struct, kw_only=True):
     """What came out."""
 
-    wrong_full_meanwhile: int
+    wrong_full_meanwhile: int  # at any look, until all was mended
+    orphans_meanwhile: int  # partial without an open gap that reaches into it
     final: Verdict
     mended_in_seconds: float | None
     memory_kib: list[int]
@@ -69,52 +70,62 @@ def soak(settings: SoakSettings, tell: Tell) -> SoakReport:
         tell(f"seed {settings.seed}, {settings.products} products, faults: {settings.faults}")
         with _exchange(settings, port, settings.faults, folder):
             fleet = stack.enter_context(_fleet(settings, url, port, folder))
-            wrong, memory, began = _watch(settings, url, exchange, fleet.pid, tell)
+            watched, memory = _watch(settings, url, exchange, fleet.pid, tell)
         ended = int(time.time())  # noqa: TID251 - exchange time is this machine's here
         tell("faults off")
         with _exchange(settings, port, "", folder):
-            final, seconds = _wait_until_mended(settings, url, exchange, (began, ended), tell)
+            looks, seconds = _wait_until_mended(settings, url, exchange, ended, tell)
+            final, watched = looks[-1], watched + looks
             memory.append(memory_kib(fleet.pid))
             for line in final.offenders[:5]:
                 tell(line)
     return SoakReport(
-        wrong_full_meanwhile=wrong, final=final, mended_in_seconds=seconds, memory_kib=memory
+        wrong_full_meanwhile=max(verdict.wrong_full for verdict in watched),
+        orphans_meanwhile=max(verdict.orphans for verdict in watched),
+        final=final,
+        mended_in_seconds=seconds,
+        memory_kib=memory,
     )
 
 
 def _watch(
     settings: SoakSettings, url: str, exchange: str, pid: int, tell: Tell
-) -> tuple[int, list[int], int]:
+) -> tuple[list[Verdict], list[int]]:
     """Judge again and again while everything goes wrong."""
-    began = int(time.time())  # noqa: TID251
     until = time.monotonic() + settings.seconds
-    wrong, memory = 0, []
+    verdicts, memory = [], []
     while time.monotonic() < until:
         time.sleep(min(LOOK_SECONDS, settings.seconds / 4))
         now = int(time.time()) - TOLD_SECONDS  # noqa: TID251
         verdict = judge(url, exchange, until=now)
-        wrong = max(wrong, verdict.wrong_full)
+        verdicts.append(verdict)
         memory.append(memory_kib(pid))
-        for line in verdict.offenders:
-            if line.startswith("WRONG"):
-                tell(line)
+        _tell_offenders(verdict, tell)
         tell(f"{_left(until)} {_line(verdict)}, {memory[-1] // 1024} MiB")
-    return wrong, memory, began
+    return verdicts, memory
 
 
 def _wait_until_mended(
-    settings: SoakSettings, url: str, exchange: str, span: tuple[int, int], tell: Tell
-) -> tuple[Verdict, float | None]:
-    started = time.monotonic()
+    settings: SoakSettings, url: str, exchange: str, until: int, tell: Tell
+) -> tuple[list[Verdict], float | None]:
+    started, verdicts = time.monotonic(), []
     while True:
         time.sleep(5)
-        verdict = judge(url, exchange, until=span[1])
+        verdict = judge(url, exchange, until=until)
+        verdicts.append(verdict)
         elapsed = time.monotonic() - started
+        _tell_offenders(verdict, tell)
         tell(f"mending for {elapsed:.0f} s: {_line(verdict)}, {_open_gaps(url)} gaps open")
         if verdict.is_spotless and not _open_gaps(url):
-            return verdict, elapsed
+            return verdicts, elapsed
         if elapsed > settings.mend_seconds:
-            return verdict, None
+            return verdicts, None
+
+
+def _tell_offenders(verdict: Verdict, tell: Tell) -> None:
+    for line in verdict.offenders:
+        if line.startswith(("WRONG", "partial without")):
+            tell(line)
 
 
 @contextmanager
