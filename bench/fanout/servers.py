@@ -1,7 +1,7 @@
 """The servers that are compared, each as a process on one core with a way to publish to all streams.
 
 Spot's gateway is fed the way it lives: NOTIFY in PostgreSQL. nchan is fed its own way: an HTTP POST
-to a channel. Both send the same JSON candle as the same server-sent event.
+to a channel. Both send the same JSON candle as the same server-sent event, and so does the floor.
 """
 
 import asyncio
@@ -83,6 +83,28 @@ class Nchan:
                 self._publish_url, data=candle_json(candle), headers=headers
             ) as answer:
                 assert answer.status in {200, 201, 202}, answer.status
+
+
+class Bare:
+    """The floor: the same events, framed by whoever publishes, in one write a stream."""
+
+    name = "bare writes"
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, http: aiohttp.ClientSession
+    ) -> None:
+        self.process = process
+        self.stream_url = f"http://127.0.0.1:{port}/stream"
+        self._publish_url = f"http://127.0.0.1:{port}/publish"
+        self._http = http
+
+    async def publish(self, candles: Sequence[Candle]) -> None:
+        """Post the finished events."""
+        events = b"".join(
+            b"event: candle\ndata: %s\n\n" % candle_json(candle).encode() for candle in candles
+        )
+        async with self._http.post(self._publish_url, data=events) as answer:
+            assert answer.status == 204, answer.status
 
 
 class Spot:
@@ -184,6 +206,15 @@ async def run_nchan(port: int) -> AsyncIterator[Server]:
             await _until_answers(f"http://127.0.0.1:{port}/", 404)
             async with aiohttp.ClientSession() as http:
                 yield Nchan(process, port, http)
+
+
+@contextlib.asynccontextmanager
+async def run_bare(port: int) -> AsyncIterator[Server]:
+    """Run the loop that only writes, on one core."""
+    with _running([sys.executable, "-m", "bench.fanout.bare", str(port)], {}) as process:
+        await _until_answers(f"http://127.0.0.1:{port}/", 204)
+        async with aiohttp.ClientSession() as http:
+            yield Bare(process, port, http)
 
 
 @contextlib.asynccontextmanager
