@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from spot.coinbase.client import FeedClient
 
 
+_TIMED = (TradesReceived, HeartbeatReceived, CandlesReceived)
+
+
 class ShardFeed:
     """Feeds one aggregator from all clients of the shard."""
 
@@ -85,30 +88,25 @@ class ShardFeed:
 
     def received(self, client: "FeedClient", events: list[FeedEvent]) -> None:
         """Take one frame's events."""
+        aggregator = self._aggregator
         for event in events:
             if isinstance(event, TradesReceived):
                 self.trades += len(event.trades)
-            self._hear(event)
-            self._give(client.product_ids, event)
+            if isinstance(event, _TIMED) and event.sent_at > self.exchange_at:
+                self.exchange_at = event.sent_at
+            if self._is_remembering:
+                self._recent.add(event, client.product_ids, self._clock())
+            if aggregator is not None:
+                _take(aggregator, client.product_ids, event)
 
     def disconnected(self, client: "FeedClient", reason: str) -> None:
         """From now on nothing proves that these products are quiet."""
         if self._is_finished:
             return
-        self._give(client.product_ids, None)
-
-    def _hear(self, event: FeedEvent) -> None:
-        match event:
-            case TradesReceived() | HeartbeatReceived() | CandlesReceived():
-                self.exchange_at = max(self.exchange_at, event.sent_at)
-            case _:
-                pass
-
-    def _give(self, product_ids: tuple[str, ...], event: FeedEvent | None) -> None:
         if self._is_remembering:
-            self._recent.add(event, product_ids, self._clock())
+            self._recent.add(None, client.product_ids, self._clock())
         if self._aggregator is not None:
-            _take(self._aggregator, product_ids, event)
+            _take(self._aggregator, client.product_ids, None)
 
 
 def _take(aggregator: Aggregator, product_ids: tuple[str, ...], event: FeedEvent | None) -> None:

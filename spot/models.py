@@ -28,26 +28,16 @@ class Granularity(enum.StrEnum):
     SIX_HOUR = "SIX_HOUR", 21_600, "6h"
     ONE_DAY = "ONE_DAY", 86_400, "1d"
 
-    _seconds: int
-    _short: str
+    seconds: int  # the width
+    short: str  # the short name: `1m` to `1d`
 
     def __new__(cls, name: str, seconds: int, short: str) -> Self:
         """Let the name be the value; width and short name come with the member."""
         member = str.__new__(cls, name)
         member._value_ = name
-        member._seconds = seconds
-        member._short = short
+        # Plain attributes, which are read for every trade; mypy takes assigned ones for members.
+        vars(member).update(seconds=seconds, short=short)
         return member
-
-    @property
-    def seconds(self) -> int:
-        """The width in seconds."""
-        return self._seconds
-
-    @property
-    def short(self) -> str:
-        """The short name: `1m` to `1d`."""
-        return self._short
 
     @classmethod
     def parse(cls, text: str) -> "Granularity":
@@ -60,8 +50,8 @@ class Granularity(enum.StrEnum):
 
     def floor(self, at: datetime | int) -> int:
         """Return the start, in UNIX seconds, of the interval that holds `at`."""
-        seconds = at if isinstance(at, int) else int(at.timestamp())
-        return seconds - seconds % self.seconds
+        second = at if isinstance(at, int) else int(at.timestamp())
+        return second - second % self.seconds
 
 
 _GRANULARITIES = {
@@ -157,7 +147,12 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def has_same_content(self, other: "Candle") -> bool:
         """Whether nothing but the time of the information differs."""
-        return msgspec.structs.replace(self, updated_at=other.updated_at) == other
+        # What changes most is compared first.
+        return (
+            self.volume == other.volume
+            and self.close == other.close
+            and msgspec.structs.replace(self, updated_at=other.updated_at) == other
+        )
 
 
 class CandleUpdate(msgspec.Struct, frozen=True, gc=False):

@@ -76,19 +76,27 @@ class Evidence:
             since = max(since, before + 1)
         self._add(since - 1, until, by_trades=True)
 
+    @property
+    def next_id(self) -> int:
+        """The id of the trade that merely goes on where the feed is; 0: nothing is so simple."""
+        is_going_on = self._traded.is_live and self._silence is None
+        return self.ledger.last_id + 1 if is_going_on and self.ledger.last_id else 0
+
+    def go_on(self, last_id: int, last_at: int, until: int) -> None:
+        """Take the trades from `next_id` to `last_id` as seen, the latest of them at `until`.
+
+        Does for nearly every trade of a live feed what `take` would, for a run of them at once.
+        """
+        self.ledger.last_id, self.ledger.last_at = last_id, last_at
+        self._traded.extend(until)
+        self._proven.extend(until)
+
     def take(self, trade_id: int, at: int, found_at: datetime, kept: int) -> bool:
         """Judge a trade of time `at`; return whether it is new and must be folded.
 
         Candles since `kept` (µs) are held.
         """
         ledger = self.ledger
-        is_live = self._traded.is_live and self._silence is None
-        if is_live and trade_id == ledger.last_id + 1 and ledger.last_id:
-            # Nearly every trade of a live feed: the next one. What follows would do just this.
-            ledger.last_id, ledger.last_at = trade_id, at
-            self._traded.extend(at)
-            self._proven.extend(at)
-            return True
         if not ledger.is_new(trade_id, kept):
             return False
         had_last, holes = ledger.last_id, len(ledger.holes)

@@ -6,27 +6,26 @@ its hole stays open until a repair recalls the time around it. No I/O and no clo
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import attrgetter
 from zlib import crc32
 
-from msgspec.structs import replace
-
 from spot.aggregate.completion import Completion
 from spot.aggregate.evidence import MICRO, Evidence
-from spot.aggregate.rollup import PROVEN_TRADES, envelope, fold, rank
+from spot.aggregate.rollup import PROVEN_TRADES, rank
 from spot.aggregate.slots import Slot, Slots
+from spot.aggregate.teller import Teller
 from spot.aggregate.trades import MinuteBuilder
-from spot.clock import unix_microseconds
+from spot.clock import from_unix, unix_microseconds
 from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
 
 MINUTE = Granularity.ONE_MINUTE
-_trade_id = attrgetter("trade_id")
+_trade_id, _traded_at = attrgetter("trade_id"), attrgetter("traded_at")
 WITNESSED = Granularity.FIVE_MINUTE  # the only width the exchange's channel tells
 OnBucket = Callable[[Candle, Candle | None], None]
 MINUTE_MICROSECONDS = 60 * MICRO
 # A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
-MAX_AHEAD_MICROSECONDS = 60 * MICRO
+MAX_AHEAD = timedelta(seconds=60)
 UNHEARD_SLOTS = 60  # so many intervals are held of a product that no feed spoke of yet
 
 
@@ -41,6 +40,7 @@ class ProductCandles:
         self.refused_trades = 0
         self._slots = Slots()
         self._completion = Completion(self._slots, self.evidence)
+        self._teller = Teller(product_id, self._slots, self.evidence)
         # Spreads the coarse candles of many products over the second instead of one burst.
         self._phase = crc32(product_id.encode()) % MICRO
         self._coarse_period = -1
@@ -102,22 +102,23 @@ class ProductCandles:
 
     def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
         """Fold trades of this product; any order, repeats and overlaps allowed."""
-        sent = unix_microseconds(sent_at)
         newest_id = 0
-        kept = self._slots.forgotten_before[MINUTE] * MICRO
-        for trade in trades if len(trades) == 1 else sorted(trades, key=_trade_id):
-            at = unix_microseconds(trade.traded_at)
-            if at > sent + MAX_AHEAD_MICROSECONDS:
-                self.refused_trades += 1
-            elif at < kept:
-                self.late_trades += 1
-                self.evidence.miss(trade.trade_id, at, sent_at)
-            else:
-                newest_id = trade.trade_id
-                if self.evidence.take(newest_id, at, sent_at, kept):
-                    self._fold_trade(trade, at)
+        if self._run_end(trades, 0, sent_at) == len(trades):
+            self._fold_run(trades)  # nearly always: they came one after the other
+            newest_id = trades[-1].trade_id
+        else:
+            ordered, at = sorted(trades, key=_trade_id), 0
+            while at < len(ordered):
+                end = self._run_end(ordered, at, sent_at)
+                if end > at:
+                    self._fold_run(ordered[at:end])
+                    newest_id = ordered[end - 1].trade_id
+                else:
+                    end = at + 1
+                    newest_id = self._take(ordered[at], sent_at) or newest_id
+                at = end
         if is_snapshot:
-            self.evidence.confirm_tail(newest_id, sent)
+            self.evidence.confirm_tail(newest_id, unix_microseconds(sent_at))
         self._judge_again()
 
     def witness(self, candle: Candle, now: int) -> None:
@@ -128,7 +129,7 @@ class ProductCandles:
         given = slot.given
         if given is None or (rank(candle), candle.updated_at) >= (rank(given), given.updated_at):
             slot.given = candle
-            if self._is_proven(candle.granularity, candle.start, slot):
+            if self._teller.is_proven(candle.granularity, candle.start, slot):
                 self._completion.hear(candle, now)
 
     def update(self, candle: Candle) -> bool:
@@ -210,7 +211,7 @@ class ProductCandles:
                     continue
                 slot = slots[start]
                 marked.discard(start)
-                if (candle := self._news(granularity, start, slot, now)) is not None:
+                if (candle := self._teller.news(granularity, start, slot, now)) is not None:
                     slot.told = candle
                     if granularity is WITNESSED:
                         self._tell_bucket(candle, slot)
@@ -234,6 +235,52 @@ class ProductCandles:
         if slot.builder is None and candle.complete:
             slot.given = candle
 
+    def _run_end(self, trades: Sequence[Trade], first: int, sent_at: datetime) -> int:
+        """Return where the run of trades from `first` on ends that merely go on.
+
+        They follow each other without a gap where the feed is, in the minute of its newest trade:
+        nearly all of a live feed. Every other trade is looked at alone.
+        """
+        evidence, end = self.evidence, first
+        next_id = evidence.next_id
+        if not next_id or trades[first].trade_id != next_id:
+            return end
+        start = evidence.ledger.last_at // MINUTE_MICROSECONDS * 60
+        slot = self._slots.of[MINUTE].get(start)
+        if slot is None or slot.builder is None or slot.builder.last_id != next_id - 1:
+            return end
+        opens, closes = from_unix(start), min(from_unix(start + 60), sent_at + MAX_AHEAD)
+        for end in range(first, len(trades)):
+            trade = trades[end]
+            if trade.trade_id != next_id or not opens <= trade.traded_at < closes:
+                return end
+            next_id += 1
+        return len(trades)
+
+    def _fold_run(self, run: Sequence[Trade]) -> None:
+        """Fold what `_run_end` found."""
+        last_at = unix_microseconds(run[-1].traded_at)
+        start = last_at // MINUTE_MICROSECONDS * 60
+        self._slots.marked[MINUTE].add(start)
+        if builder := self._slots.of[MINUTE][start].builder:  # `_run_end` saw one
+            builder.extend(run)
+        until = last_at if len(run) == 1 else unix_microseconds(max(map(_traded_at, run)))
+        self.evidence.go_on(run[-1].trade_id, last_at, until)
+
+    def _take(self, trade: Trade, sent_at: datetime) -> int:
+        """Judge and fold one trade; return its id if its time is one that is held."""
+        at, kept = unix_microseconds(trade.traded_at), self._slots.forgotten_before[MINUTE] * MICRO
+        if trade.traded_at > sent_at + MAX_AHEAD:
+            self.refused_trades += 1
+        elif at < kept:
+            self.late_trades += 1
+            self.evidence.miss(trade.trade_id, at, sent_at)
+        else:
+            if self.evidence.take(trade.trade_id, at, sent_at, kept):
+                self._fold_trade(trade, at)
+            return trade.trade_id
+        return 0
+
     def _fold_trade(self, trade: Trade, at: int) -> None:
         slot = self._slots.touch(MINUTE, at // MINUTE_MICROSECONDS * 60)
         if slot.builder is None:
@@ -247,48 +294,6 @@ class ProductCandles:
         for after, until in spans:
             self._slots.mark_between(after, until)
         return bool(spans)
-
-    def _is_proven(self, granularity: Granularity, start: int, slot: Slot) -> bool:
-        first, end = start * MICRO, (start + granularity.seconds) * MICRO
-        return self.evidence.is_proven(
-            first, end, is_open=not slot.complete, by_trades=granularity is MINUTE
-        )
-
-    def _news(
-        self, granularity: Granularity, start: int, slot: Slot, now: datetime
-    ) -> Candle | None:
-        """Return the slot's state if it is news."""
-        candle, told = self._known(granularity, start, slot), slot.told
-        if candle is None or told is None:
-            return candle
-        updated_at = max(candle.updated_at, told.updated_at)
-        candle = replace(candle, revision=told.revision, updated_at=updated_at)
-        if candle.has_same_content(told):
-            return None
-        if told.complete:
-            candle = replace(candle, revision=told.revision + 1, updated_at=max(updated_at, now))
-        return candle
-
-    def _known(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
-        """Return the truest candle there is for the slot, or None if there is none."""
-        own, given = self._own(granularity, start, slot), slot.given
-        if own is None or (given is not None and rank(given) > rank(own)):
-            own = given
-        elif given is not None and granularity is not MINUTE and not rank(own):
-            own = envelope(own, given)
-        if own is None or own.complete == slot.complete:
-            return own
-        return replace(own, complete=slot.complete)
-
-    def _own(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
-        """Fold the slot's own trades or children, as full as the evidence allows."""
-        is_proven = self._is_proven(granularity, start, slot)
-        if granularity is MINUTE:
-            if slot.builder is None:
-                return None
-            return slot.builder.candle(self.product_id, start, is_proven=is_proven)
-        children = self._slots.children(granularity, start)
-        return fold(children, granularity, start, is_proven=is_proven) if children else None
 
 
 def _newest(candle: Candle) -> tuple[int, int, bool]:

@@ -5,7 +5,7 @@ hole. Trades come in any order, repeated and overlapping; each counts exactly on
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 
@@ -16,6 +16,7 @@ from spot.models import Candle, Coverage, Granularity, Source, Trade
 # Sizes have at most 24 digits on either side of the point (the parser sees to it), and a day has
 # fewer than 10**12 trades: a sum that does not fit is a fault, never a rounding.
 EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])
+_add = EXACT.add
 
 # A product torn into more holes than this abandons its oldest: no trade is let into it any more,
 # and it is mended from the exchange's candles.
@@ -229,7 +230,26 @@ class MinuteBuilder:
             self.low = price
         self.volume = EXACT.add(self.volume, trade.size)
         self.trades += 1
-        self.updated_at = max(self.updated_at, trade.traded_at)
+        if trade.traded_at > self.updated_at:
+            self.updated_at = trade.traded_at
+
+    def extend(self, trades: Sequence[Trade]) -> None:
+        """Fold trades, at least one, whose ids rise and are all beyond those folded so far."""
+        volume, high, low = self.volume, self.high, self.low
+        updated_at = self.updated_at
+        for trade in trades:
+            price = trade.price
+            if price > high:
+                high = price
+            elif price < low:
+                low = price
+            volume = _add(volume, trade.size)
+            if trade.traded_at > updated_at:
+                updated_at = trade.traded_at
+        self.volume, self.high, self.low = volume, high, low
+        self.last_id, self.close = trades[-1].trade_id, trades[-1].price
+        self.trades += len(trades)
+        self.updated_at = updated_at
 
     def candle(self, product_id: str, start: int, *, is_proven: bool) -> Candle:
         """Return the minute as it stands, still open; full if no trade of it can be missing."""

@@ -115,8 +115,10 @@ class MalformedMessage(msgspec.Struct, frozen=True, gc=False):
     sequence_num: int | None
 
 
-_Known: TypeAlias = MarketTradesMessage | CandlesMessage | HeartbeatsMessage | SubscriptionsMessage
-Message: TypeAlias = _Known | OtherMessage | ErrorMessage | MalformedMessage
+_Quiet: TypeAlias = CandlesMessage | HeartbeatsMessage | SubscriptionsMessage
+_Known: TypeAlias = MarketTradesMessage | _Quiet
+OtherThanTrades: TypeAlias = _Quiet | OtherMessage | ErrorMessage | MalformedMessage
+Message: TypeAlias = MarketTradesMessage | OtherThanTrades
 
 _CHANNELS = frozenset({"market_trades", "candles", "heartbeats", "subscriptions"})
 

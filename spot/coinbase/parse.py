@@ -7,9 +7,9 @@ to microseconds, never rounded, so that 23:59:59.9999996 stays in its day.
 """
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 from spot.coinbase.messages import WireCandle, WireTrade
 from spot.errors import FrameError, ModelError
@@ -26,9 +26,9 @@ _EXPONENT_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}", re.ASCI
 # A BIGINT of the database holds 19 digits; real ids have ten.
 _MAX_ID_LENGTH = 18
 # The exchange opened in 2012: what lies outside is a broken clock, not a trade.
-_EARLIEST = datetime(2012, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-_EARLIEST_START, _LATEST_START = int(_EARLIEST.timestamp()), int(_LATEST.timestamp())
+_FIRST_YEAR, _END_YEAR = 2012, 2100
+_EARLIEST_START = int(datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
+_LATEST_START = int(datetime(_END_YEAR, 1, 1, tzinfo=UTC).timestamp())
 
 
 def number(text: str) -> Decimal:
@@ -81,7 +81,7 @@ def instant(text: str) -> datetime:
             at = at.astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise FrameError(f"wanted a time, found {text[:50]!r}") from exc
-    if not _EARLIEST <= at < _LATEST:
+    if not _FIRST_YEAR <= at.year < _END_YEAR:
         raise FrameError(f"wanted a time from 2012 to 2099, found {text[:50]!r}")
     return at
 
@@ -92,6 +92,19 @@ def trade(wire: WireTrade) -> Trade:
     A size of zero is taken: it adds nothing to a volume, while dropping it would tear a hole into
     the ids that no repair could fill.
     """
+    price_text, size_text, id_text = wire.price, wire.size, wire.trade_id
+    # The checks of `whole` and `number` on three texts at once, for two thirds of the time. What
+    # is odd in any way goes the way that says what is wrong.
+    if len(price_text) <= _SHORT and len(size_text) <= _SHORT and len(id_text) <= _MAX_ID_LENGTH:
+        digits = f"{price_text.replace('.', '', 1)}{size_text.replace('.', '', 1)}{id_text}"
+        if digits.isdigit() and digits.isascii():
+            try:
+                paid, size, found_id = Decimal(price_text), Decimal(size_text), int(id_text)
+            except (InvalidOperation, ValueError):
+                pass  # one of them holds no digit
+            else:
+                if paid:
+                    return Trade(wire.product_id, found_id, paid, size, instant(wire.time))
     return Trade(
         wire.product_id,
         whole(wire.trade_id),
@@ -106,11 +119,12 @@ def trade_id(found: Trade) -> int:
     return found.trade_id
 
 
-def trades(wires: Iterable[WireTrade], products: Container[str]) -> tuple[Trade, ...]:
+def trades(wires: Sequence[WireTrade], products: Container[str]) -> tuple[Trade, ...]:
     """Return the trades of `products`, oldest first; the wire has them newest first."""
+    if len(wires) == 1:  # most frames
+        return (trade(wires[0]),) if wires[0].product_id in products else ()
     found = [trade(wire) for wire in wires if wire.product_id in products]
-    if len(found) > 1:
-        found.sort(key=trade_id)
+    found.sort(key=trade_id)
     return tuple(found)
 
 

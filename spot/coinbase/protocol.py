@@ -34,6 +34,7 @@ from spot.coinbase.messages import (
     MarketTradesMessage,
     Message,
     OtherMessage,
+    OtherThanTrades,
     SubscriptionsMessage,
     decode,
 )
@@ -71,6 +72,7 @@ class Protocol:
         self.product_ids = tuple(dict.fromkeys(product_ids))
         self._make_jwt = make_jwt
         self._timeouts = timeouts or FeedTimeouts()
+        self._quiet_seconds = self._timeouts.quiet_seconds
         self._products = frozenset(self.product_ids)
         self._sequence = SequenceTracker()
         self._requests: list[Request] = []
@@ -128,15 +130,19 @@ class Protocol:
     def receive(self, frame: str | bytes, now: float) -> list[FeedEvent]:
         """Take one frame; return what it tells, or nothing."""
         message = decode(frame)
-        events: list[FeedEvent] = []
-        step = self._place(message, events, now)
-        if step is Step.LATE and not isinstance(message, MarketTradesMessage):
-            return events  # older than what is known; trades alone have ids to sort them by
+        before: list[FeedEvent] = []
+        if not self._sequence.goes_on(message.sequence_num):
+            step = self._place(message, before, now)
+            if step is Step.LATE and not isinstance(message, MarketTradesMessage):
+                return before  # older than what is known; trades alone have ids to sort them by
         try:
-            events += self._read(message, now)
+            if isinstance(message, MarketTradesMessage):
+                events = self._read_trades(message, now)
+            else:
+                events = self._read(message, now)
         except FrameError as exc:
-            events.append(self._drop(str(exc), now))
-        return events
+            events = [self._drop(str(exc), now)]
+        return before + events if before else events
 
     def next_deadline(self) -> float:
         """Return when `check` should be asked next, if no frame moves it further."""
@@ -178,11 +184,9 @@ class Protocol:
             self._suspect(now)
         return step
 
-    def _read(self, message: Message, now: float) -> list[FeedEvent]:
-        """Return the events of one message."""
+    def _read(self, message: OtherThanTrades, now: float) -> list[FeedEvent]:
+        """Return the events of one message other than trades."""
         match message:
-            case MarketTradesMessage():
-                return self._read_trades(message, now)
             case CandlesMessage():
                 return self._read_candles(message)
             case HeartbeatsMessage():
@@ -210,7 +214,7 @@ class Protocol:
                     self.live_products |= {trade.product_id for trade in found}
         self._unconfirmed.discard(TRADES)
         self._is_probing = False
-        self._trades_due_at = now + self._timeouts.quiet_seconds
+        self._trades_due_at = now + self._quiet_seconds
         return events
 
     def _read_candles(self, message: CandlesMessage) -> list[FeedEvent]:

@@ -31,6 +31,13 @@ class SequenceTracker:
         """Take note of a frame without a readable number: it used up one, or none."""
         self._unread += 1
 
+    def goes_on(self, found: int | None) -> bool:
+        """Accept nearly every frame, the one that was expected; what else there is, `accept`."""
+        if found != self.expected or self._unread or self._late_run:
+            return False
+        self.expected = found + 1
+        return True
+
     def accept(self, found: int) -> Step:
         """Place a frame; after BROKEN the count goes on from it.
 
