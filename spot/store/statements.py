@@ -161,6 +161,9 @@ END_SILENT_HOLDER = """
 """
 
 NOTIFY = "SELECT pg_notify(%s, %s)"
+# In a transaction without data: notifications do not outlive the server, so nobody waits for its
+# disk.
+NOTIFY_AFTERWARDS = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
 PING = "SELECT 1"
 
 UPSERT_PRODUCT = """

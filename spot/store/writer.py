@@ -11,6 +11,7 @@ its number is left out, so that every gateway sees a hole and reads again.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
@@ -218,8 +219,17 @@ class BatchWriter:
         self, connection: Connection, candles: Sequence[Candle], gaps: Sequence[TradeGap]
     ) -> int:
         """Write `candles`; halve them as long as one of them is what the table refuses."""
+        packed: list[str] = []
+
+        def pack() -> None:
+            # Nearly always every candle changed, and these are the payloads.
+            with contextlib.suppress(StoreError):  # told when it matters, not in the transaction
+                packed[:] = self._pack(candles)
+
         try:
-            changed = await write_batch(connection, self._exchange, candles, self._lease, gaps)
+            changed = await write_batch(
+                connection, self._exchange, candles, self._lease, gaps, pack
+            )
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(candles) > 1:
                 middle = len(candles) // 2
@@ -231,9 +241,10 @@ class BatchWriter:
             return await self._write_or_split(connection, (), gaps)
         if changed:
             self.rows_written += len(changed)
-            is_all = len(changed) == len(candles)
-            news = candles if is_all else [c for c in candles if c.key in changed]
-            await self._announce(connection, news)
+            if len(changed) < len(candles):
+                packed.clear()
+            news = [c for c in candles if c.key in changed] if not packed else candles
+            await self._announce(connection, news, packed)
         return len(changed)
 
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
@@ -245,22 +256,29 @@ class BatchWriter:
             )
         self.rows_rejected += 1
 
-    async def _announce(self, connection: Connection, candles: Sequence[Candle]) -> None:
+    def _pack(self, candles: Sequence[Candle]) -> list[str]:
+        """Return the notifications of the next flush."""
+        return notification.pack(
+            candles,
+            exchange=self._exchange,
+            shard_index=self._lease.shard_index,
+            epoch=self._lease.epoch,
+            flush=self._flush_number + 1,
+        )
+
+    async def _announce(
+        self, connection: Connection, candles: Sequence[Candle], packed: list[str]
+    ) -> None:
         """Tell the gateways; a failure is theirs to see as a hole, the data is committed."""
-        self._flush_number += 1
         try:
-            payloads = notification.pack(
-                candles,
-                exchange=self._exchange,
-                shard_index=self._lease.shard_index,
-                epoch=self._lease.epoch,
-                flush=self._flush_number,
-            )
+            payloads = packed or self._pack(candles)
             # In one round trip and one transaction: the cluster's lock is taken once a flush.
             async with connection.cursor() as cursor:
                 calls = [(notification.CHANNEL, payload) for payload in payloads]
-                await cursor.executemany(statements.NOTIFY, calls)
+                await cursor.executemany(statements.NOTIFY_AFTERWARDS, calls)
         except (StoreError, psycopg.Error) as exc:
             self.notifications_failed += 1
             # Counted; where the database is away the next flush tells that.
             logger.info("notification failed", extra={"error": text_of(exc)})
+        finally:
+            self._flush_number += 1
