@@ -5,7 +5,8 @@
 -- Rules the table lives by:
 -- * Only the key columns are indexed. The open candle is rewritten many times a second, and one index on a
 --   rewritten column (close, updated_at, ...) would end heap-only updates. The same is why leaves and
---   chunks are filled to 70 % only: the next version of a row finds room on its own page.
+--   chunks are filled to 70 % only, and those of wide candles to 40 %: the next version of a row finds
+--   room on its own page.
 -- * Native: LIST (granularity), below it RANGE (start) with a width per granularity, so that ten years of
 --   daily candles are a table or two and not four thousand. There is no default partition: it would block
 --   making the real one. candles_ensure() makes what is missing, while others write.
@@ -144,8 +145,10 @@ BEGIN
             );
             -- LIKE + ATTACH lets writers go on; CREATE .. PARTITION OF would lock them all out.
             EXECUTE format(
-                'CREATE TABLE %I (LIKE candles INCLUDING ALL) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02,'
-                ' autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.02)', leaf);
+                'CREATE TABLE %I (LIKE candles INCLUDING ALL) WITH (fillfactor = %s, autovacuum_vacuum_scale_factor = 0.02,'
+                ' autovacuum_vacuum_threshold = 500, autovacuum_analyze_scale_factor = 0.02)',
+                -- Room for the versions of rows that are rewritten all day; minutes are soon over and fill the disk.
+                leaf, CASE WHEN g.granularity IN ('ONE_MINUTE', 'FIVE_MINUTE') THEN 70 ELSE 40 END);
             EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                            'candles_' || g.short, leaf, to_timestamp(n * seconds), to_timestamp((n + 1) * seconds));
             made := made + 1;

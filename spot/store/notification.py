@@ -7,6 +7,7 @@ whoever sees a hole or a new epoch reads the tables again. Compact JSON arrays; 
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -117,25 +118,29 @@ def unpack(payload: str) -> Notification:
 
 
 def _encode_row(candle: Candle) -> bytes:
-    row = (
-        candle.product_id,
-        candle.granularity.short,
-        candle.start,
-        # Spelled as the database spells them: 0.00000001 and not 1E-8.
-        format(candle.open, "f"),
-        format(candle.high, "f"),
-        format(candle.low, "f"),
-        format(candle.close, "f"),
-        format(candle.volume, "f"),
-        candle.trades,
-        candle.last_trade_id,
-        int(candle.complete),
-        candle.coverage,
-        candle.revision,
-        candle.source,
-        unix_microseconds(candle.updated_at),
+    """Return the JSON of one candle, spelled here: an encoder takes three times as long."""
+    # As text a number may have an exponent, which the database does not write: 0.00000001.
+    numbers = (
+        f'"{candle.open!s}","{candle.high!s}","{candle.low!s}","{candle.close!s}"'
+        f',"{candle.volume!s}"'
     )
-    return _encoder.encode(row)
+    if "E" in numbers:
+        numbers = ",".join(
+            f'"{n:f}"' for n in (candle.open, candle.high, candle.low, candle.close, candle.volume)
+        )
+    trades, last_id = candle.trades, candle.last_trade_id
+    return (
+        f'[{_quoted(candle.product_id)},"{candle.granularity.short}",{candle.start},{numbers}'
+        f",{'null' if trades is None else trades},{'null' if last_id is None else last_id}"
+        f',{"1" if candle.complete else "0"},"{candle.coverage!s}",{candle.revision}'
+        f',"{candle.source!s}"'
+        f",{unix_microseconds(candle.updated_at)}]"
+    ).encode()
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> str:
+    return _encoder.encode(name).decode()
 
 
 def _decode_row(row: _Row) -> Candle:

@@ -73,7 +73,7 @@ _ON_CONFLICT = SQL("""
           (EXCLUDED.open, EXCLUDED.high, EXCLUDED.low, EXCLUDED.close, EXCLUDED.volume,
            EXCLUDED.trades, EXCLUDED.last_trade_id, EXCLUDED.complete, EXCLUDED.coverage,
            EXCLUDED.revision, EXCLUDED.source)
-    RETURNING t.product_id, t.granularity::text, extract(epoch FROM t.start)::bigint
+    RETURNING t.product_id, t.granularity, t.start
 """)
 # Nearly always every row changed, and then their number says it all.
 UPSERT_STAGE = (
@@ -81,7 +81,7 @@ UPSERT_STAGE = (
     + (_INSERT + _CAST + _FROM_STAGE + _ON_CONFLICT)
     + SQL("""
     ), total AS (SELECT count(*) AS rows FROM changed)
-    SELECT total.rows, c.product_id, c.granularity, c.start
+    SELECT total.rows, c.product_id, c.granularity::text, extract(epoch FROM c.start)::bigint
     FROM total LEFT JOIN changed AS c ON total.rows < %s
 """)
 )
@@ -163,7 +163,10 @@ END_SILENT_HOLDER = """
 NOTIFY = "SELECT pg_notify(%s, %s)"
 # In a transaction without data: notifications do not outlive the server, so nobody waits for its
 # disk.
-NOTIFY_AFTERWARDS = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s)"
+NOTIFY_LINES = """
+    SELECT set_config('synchronous_commit', 'off', true), count(pg_notify(%s, line))
+    FROM unnest(string_to_array(%s, E'\\n')) AS line
+"""
 PING = "SELECT 1"
 
 UPSERT_PRODUCT = """
