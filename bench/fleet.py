@@ -34,6 +34,8 @@ _LIVE = """
     SELECT coalesce(sum(products_live), 0) FROM shard_status WHERE seen_at > now() - interval '5 s'
 """
 
+_OPEN_GAPS = "SELECT count(*) FROM trade_gaps WHERE repaired_at IS NULL"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FleetPlan:
@@ -56,6 +58,13 @@ class RunningFleet:
     supervisor: subprocess.Popen[bytes]
     first_candle_seconds: float = 0.0  # from the start of the process to a row in the table
     live_seconds: float = 0.0  # to every product live
+
+    def until_whole(self, database_url: str, seconds: float) -> None:
+        """Wait, so long at most, until what the start found missing is fetched: it works beside."""
+        deadline = monotonic() + seconds
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            while _ask(connection, _OPEN_GAPS) and monotonic() < deadline:
+                time.sleep(0.5)
 
     @property
     def shard_pids(self) -> list[int]:

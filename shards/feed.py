@@ -40,6 +40,7 @@ class ShardFeed:
         self._clock = clock
         self._recent = RecentEvents()
         self._is_remembering = aggregator is None
+        self._notice: Callable[[], None] = lambda: None
         self._is_finished = False
         self.exchange_at = EPOCH  # newest exchange time on any connection
         self.trades = 0
@@ -49,9 +50,19 @@ class ShardFeed:
         """How many events are kept for a take-over."""
         return len(self._recent)
 
-    def attach(self, aggregator: Aggregator | None, *, is_remembering: bool) -> None:
-        """Feed this aggregator from now on, or none; keep the newest events beside it or not."""
+    def attach(
+        self,
+        aggregator: Aggregator | None,
+        *,
+        is_remembering: bool,
+        notice: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Feed this aggregator from now on, or none; keep the newest events beside it or not.
+
+        `notice` is called when it was given something.
+        """
         self._aggregator = aggregator
+        self._notice = notice
         self._is_remembering = is_remembering
         if not is_remembering:
             self._recent.clear()
@@ -98,6 +109,7 @@ class ShardFeed:
                 self._recent.add(event, client.product_ids, self._clock())
             if aggregator is not None:
                 _take(aggregator, client.product_ids, event)
+        self._notice()
 
     def disconnected(self, client: "FeedClient", reason: str) -> None:
         """From now on nothing proves that these products are quiet."""

@@ -86,7 +86,7 @@ class Tenure:
             fields = {"products": len(new), "trades_replayed": feed.replay(self.aggregator, new)}
             fields["milliseconds"] = int((monotonic() - began_at) * 1000)
             logger.info("products taken", extra=fields)
-        feed.attach(self.aggregator, is_remembering=is_remembering)
+        feed.attach(self.aggregator, is_remembering=is_remembering, notice=self.writer.notice)
 
     def suspend(self) -> None:
         """The lease is lost: whatever is being written now must not go on."""

@@ -2,7 +2,7 @@
 
 500 products at nine granularities, two shards, one gateway, a thousand streams of one product at
 all granularities each, the exchange and the clients too: all on this machine. Open candles coarser
-than a minute are written once a second by design, so they are told apart.
+than a minute may wait for a second where trading never pauses, so they are told apart.
 """
 
 import asyncio
@@ -36,8 +36,11 @@ PLANS = {
     Effort.SMOKE: (8, 16, 1, 1.0),
 }
 MAX_P50_MS, MAX_P99_MS = 60.0, 150.0
+# Where trading never pauses an open candle coarser than a minute may wait for its second.
+COARSE_MS = 1_000.0
 OPEN_SECONDS = 30.0
 SETTLE_SECONDS = 2.0
+WHOLE_SECONDS = 100.0
 CONNECTS_AT_ONCE = 100
 
 COLUMNS = (
@@ -58,8 +61,9 @@ def measure(effort: Effort) -> Report:
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="spot-bench-") as folder, database() as url:
         log = Path(folder) / "ticks"
-        exchange = ["-m", "bench.latency.exchange", str(log)]
+        exchange = ["-m", "bench.exchange", str(log)]
         with running_fleet(url, plan, exchange) as fleet:
+            fleet.until_whole(url, WHOLE_SECONDS if effort is not Effort.SMOKE else 0.0)
             port = free_port()
             limits = {
                 "PORT": str(port), "SPOT_MAX_STREAMS_PER_ADDRESS": "100000",
@@ -85,12 +89,14 @@ def measure(effort: Effort) -> Report:
 
 
 def checks(rows: Sequence[Row]) -> list[Check]:
-    """Compare with the targets, for minutes and for all granularities."""
+    """Compare with the targets; what may wait by design has as much more."""
     return [
         Check(f"{key}, {row['candles']}", float(str(row[key])), bound, is_minimum=False)
         for row in rows
-        if row["candles"] != "coarser"
-        for key, bound in (("p50_ms", MAX_P50_MS), ("p99_ms", MAX_P99_MS))
+        for key, bound in (
+            ("p50_ms", MAX_P50_MS),
+            ("p99_ms", MAX_P99_MS + (0.0 if row["candles"] == "1m" else COARSE_MS)),
+        )
     ]
 
 

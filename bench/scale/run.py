@@ -5,6 +5,7 @@ the same. What a shard process costs by itself (its flushes, its reports) is in 
 figures: it is shared by more products where there are more.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ PLANS = {
     Effort.SMOKE: (((8, 1),), 0.5, 1),
 }
 SETTLE_SECONDS = 3.0  # what the start left behind
+WHOLE_SECONDS = 150.0  # until then it fetches what it missed, a few requests a second
 MAX_GROWTH = 1.2
 
 COLUMNS = (
@@ -62,8 +64,10 @@ def _measure(products: int, shards: int, seconds: float, looks: int) -> Row:
     plan = FleetPlan(
         products=products, trades_per_second=products * TRADES_PER_PRODUCT, shards=shards, seed=SEED
     )
-    with database() as url, running_fleet(url, plan) as fleet:
-        time.sleep(SETTLE_SECONDS if seconds > 1 else 0.0)
+    with database() as url, running_fleet(url, plan, ["-m", "bench.exchange", os.devnull]) as fleet:
+        if seconds > 1:
+            fleet.until_whole(url, WHOLE_SECONDS)
+            time.sleep(SETTLE_SECONDS)
         cores = statistics.median(fleet.cpu_share(seconds) for _ in range(looks))
     return {
         "products": products, "shards": shards, "cores": round(cores, 3),

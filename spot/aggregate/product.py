@@ -8,10 +8,10 @@ its hole stays open until a repair recalls the time around it. No I/O and no clo
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from zlib import crc32
 
 from spot.aggregate.completion import Completion
 from spot.aggregate.evidence import MICRO, Evidence
+from spot.aggregate.pace import Pace
 from spot.aggregate.rollup import PROVEN_TRADES, rank
 from spot.aggregate.slots import Slot, Slots
 from spot.aggregate.teller import Teller
@@ -41,9 +41,7 @@ class ProductCandles:
         self._slots = Slots()
         self._completion = Completion(self._slots, self.evidence)
         self._teller = Teller(product_id, self._slots, self.evidence)
-        # Spreads the coarse candles of many products over the second instead of one burst.
-        self._phase = crc32(product_id.encode()) % MICRO
-        self._coarse_period = -1
+        self._coarse_pace = Pace()
         self._pinned: int | None = None
 
     @property
@@ -163,7 +161,7 @@ class ProductCandles:
     def suspend(self) -> None:
         """The product's connection is lost, or frames on it are."""
         self.evidence.suspend()
-        self._coarse_period = -1  # exchange time may stand still now: nothing may wait for it
+        self._coarse_pace.forgive()  # exchange time may stand still now: nothing may wait for it
         self._judge_again()
 
     # Completion and forgetting.
@@ -191,14 +189,13 @@ class ProductCandles:
     def changes(self, now: datetime, *, coarse_every: int, everything: bool) -> list[CandleUpdate]:
         """Return the states that changed, fine to coarse and in order of start.
 
-        Running candles coarser than a minute are told at most once per `coarse_every` µs of
-        exchange time; what is over, and corrections of it, at once.
+        Running candles coarser than a minute are told once per `coarse_every` µs of exchange time
+        where trading never pauses; what is over, and corrections of it, at once.
         """
         moment = unix_microseconds(now)
-        period = (moment + self._phase) // coarse_every
-        is_coarse_due = everything or period != self._coarse_period
-        if is_coarse_due:
-            self._coarse_period = period
+        is_coarse_due = everything or self._coarse_pace.allows(moment, coarse_every)
+        if is_coarse_due and self.has_news:
+            self._coarse_pace.told(moment, coarse_every)
         news: list[CandleUpdate] = []
         for granularity, marked in self._slots.marked.items():
             if not marked:

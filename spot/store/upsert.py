@@ -5,10 +5,14 @@ partitions are made on the way. Bounds: a row of a batch costs one line of COPY,
 one transaction; split what is longer than `SPOT_FLUSH_ROWS` before calling.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
+from psycopg.sql import Composed
 
 from spot.clock import unix_microseconds
 from spot.errors import FencedError
@@ -95,9 +99,7 @@ async def _write_once(
             await pass_fence(connection, lease)
         if gaps:
             await write_gaps(connection, exchange, gaps)
-        async with connection.pipeline():
-            await cursor.execute(statements.UPSERT_STAGE, (exchange, len(candles)))
-            meanwhile()  # it is sent, and nobody waits for it yet
+        await _execute(cursor, statements.UPSERT_STAGE, (exchange, len(candles)), meanwhile)
         rows = await cursor.fetchall()
     changed: int = rows[0][0]
     if changed == len(candles):
@@ -106,6 +108,25 @@ async def _write_once(
         CandleKey(product_id, _GRANULARITIES[granularity], start)
         for _, product_id, granularity, start in rows[:changed]
     }
+
+
+async def _execute(
+    cursor: AsyncCursor[TupleRow],
+    statement: Composed,
+    parameters: _Row,
+    meanwhile: Callable[[], None],
+) -> None:
+    """Execute a statement, and call `meanwhile` while the server works on it."""
+    # A task and no pipeline, which a cancellation would leave with its command in progress.
+    executing = asyncio.ensure_future(cursor.execute(statement, parameters))
+    try:
+        await asyncio.sleep(0)  # until it is sent
+        meanwhile()
+    except BaseException:
+        executing.cancel()
+        raise
+    finally:
+        await executing
 
 
 async def pass_fence(connection: Connection, lease: Lease) -> None:

@@ -40,6 +40,8 @@ WRITE_SECONDS = 45.0
 CHECKOUT_SECONDS = 2.0
 RETRY_BASE_SECONDS = 0.1
 RETRY_CAP_SECONDS = 2.0
+# The exchange sends what was traded in a quarter of a second at once: so long for all of it.
+SETTLE_SECONDS = 0.005
 _LOG_EVERY = 20
 
 # What may pass by itself: the server, the network, a full disk, a missing table in mid-migration.
@@ -77,6 +79,7 @@ class BatchWriter:
         self._max_rows = max_rows
         self._batch = CandleBatch(PENDING_ROWS)
         self._flushing = asyncio.Lock()
+        self._news = asyncio.Event()
         self._flush_number = 0
         self._in_flight: list[Candle] = []
         self._connection: Connection | None = None
@@ -133,11 +136,27 @@ class BatchWriter:
     async def run(self) -> None:
         """Flush whenever due, for ever; FencedError ends it, trouble with the database does not."""
         while True:
-            started = monotonic()
-            if await self._try_flush():
-                await asyncio.sleep(max(0.0, self._flush_seconds - (monotonic() - started)))
-            else:
+            started, flushes = monotonic(), self.flushes
+            self._news.clear()
+            if not await self._try_flush():
                 await asyncio.sleep(self._backoff.next_delay())
+                continue
+            if self.flushes > flushes:
+                await asyncio.sleep(max(0.0, self._flush_seconds - (monotonic() - started)))
+            await self._wait_for_news()
+
+    def notice(self) -> None:
+        """News came: after a quiet moment they are written at once."""
+        self._news.set()
+
+    async def _wait_for_news(self) -> None:
+        """Wait for `notice`, and for what comes with it; not for ever, news may come unannounced."""
+        if self._news.is_set():
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._flush_seconds):
+                await self._news.wait()
+                await asyncio.sleep(SETTLE_SECONDS)
 
     async def flush(self) -> int:
         """Write everything that changed; return how many rows did. StoreError: it all waits."""
@@ -221,8 +240,7 @@ class BatchWriter:
         """Write `candles`; halve them as long as one of them is what the table refuses."""
         packed: list[str] = []
 
-        def pack() -> None:
-            # Nearly always every candle changed, and these are the payloads.
+        def pack() -> None:  # nearly always every candle changed, and these are the payloads
             with contextlib.suppress(StoreError):  # told when it matters, not in the transaction
                 packed[:] = self._pack(candles)
 
@@ -248,7 +266,7 @@ class BatchWriter:
         return len(changed)
 
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
-        # One bad candle must not stop the shard: without this every later flush would fail too.
+        # One bad candle must not stop the shard: every later flush would fail too.
         if self.rows_rejected % _LOG_EVERY == 0:
             logger.error(
                 "a candle the table refuses was dropped",
@@ -277,7 +295,6 @@ class BatchWriter:
             await connection.execute(statements.NOTIFY_LINES, (notification.CHANNEL, lines))
         except (StoreError, psycopg.Error) as exc:
             self.notifications_failed += 1
-            # Counted; where the database is away the next flush tells that.
             logger.info("notification failed", extra={"error": text_of(exc)})
         finally:
             self._flush_number += 1

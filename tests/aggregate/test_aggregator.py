@@ -1,7 +1,9 @@
 """The aggregator on plain sequences of trades: one behaviour a test."""
 
 from decimal import Decimal
+from itertools import pairwise
 
+from spot.aggregate.pace import BURST
 from spot.models import Coverage, Granularity, Source, Trade
 from tests.fixtures.desk import PRODUCT, Desk, at, trade
 
@@ -81,15 +83,28 @@ def test_a_quiet_stretch_on_a_live_connection_is_covered() -> None:
     assert (Granularity.ONE_MINUTE, 60) not in desk.told
 
 
-def test_open_coarse_candles_wait_for_their_second_and_minutes_do_not() -> None:
-    desk = Desk(coarse_every_seconds=1)
-    told = 0
-    for step in range(50):
-        desk.trades(trade(step + 1, step / 10, "10"), sent=step / 10)
+def days_told(desk: Desk, first: int, seconds: list[float]) -> list[float]:
+    """Return when an open day was told, of trades at these seconds."""
+    told = []
+    for number, second in enumerate(seconds):
+        desk.trades(trade(first + number, second, "10"), sent=second)
         news = desk.tell(everything=False)
         assert [c for c in news if c.granularity is Granularity.ONE_MINUTE]
-        told += sum(c.granularity is Granularity.ONE_DAY for c in news)
-    assert 4 <= told <= 6
+        told += [second for c in news if c.granularity is Granularity.ONE_DAY]
+    return told
+
+
+def test_where_trading_never_pauses_open_coarse_candles_are_told_once_a_second() -> None:
+    told = days_told(Desk(coarse_every_seconds=1), 1, [step / 10 for step in range(100)])
+    assert 10 + BURST - 2 <= len(told) <= 10 + BURST
+    assert all(later - earlier >= 0.9 for earlier, later in pairwise(told[BURST:]))
+
+
+def test_after_a_pause_open_coarse_candles_are_told_at_once() -> None:
+    desk = Desk(coarse_every_seconds=1)
+    days_told(desk, 1, [step / 10 for step in range(30)])
+    burst = [20, 20.25, 20.5, 20.75]
+    assert days_told(desk, 31, burst) == burst
 
 
 def test_trades_of_other_products_and_from_the_future_are_counted_and_left_out() -> None:
