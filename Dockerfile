@@ -21,7 +21,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sql sql
 COPY spot spot
 COPY shards shards
-# The page's third-party script, pinned by hash, goes into the package before it is built.
+# The page's third-party scripts, pinned by hash, go into the package before it is built.
 RUN PYTHONPATH=/src /opt/build/bin/python -m spot.gateway.assets \
     && /opt/build/bin/hatchling build -t wheel -d /dist \
     && /opt/build/bin/pip --python /opt/spot/bin/python install --no-deps /dist/*.whl \

@@ -120,12 +120,18 @@ read_passed_on() {
 }
 
 check_options() {
-    local name
+    local name option
     for name in MIN_GATEWAYS MAX_GATEWAYS STORAGE_GB POSTGRES; do
-        [[ ${!name} =~ ^[0-9]{1,4}$ ]] || die "wanted a whole number, found '${!name}'" "see --help" 2
+        option=--${name,,}
+        option=${option//_/-}
+        [[ ${!name} =~ ^[0-9]{1,4}$ ]] ||
+            die "wanted $option as a whole number of up to four digits, found '${!name}'" "see --help" 2
+        # Bash and gcloud would take 08 as octal.
+        printf -v "$name" %s "$((10#${!name}))"
     done
-    [[ -z $SHARDS || $SHARDS =~ ^([1-9][0-9]{0,2}|1000)$ ]] || die "wanted 1 to 1000 shards, found $SHARDS" "" 2
-    ((MIN_GATEWAYS <= MAX_GATEWAYS && MAX_GATEWAYS >= 1)) || die "wanted --min-gateways up to --max-gateways" "" 2
+    [[ -z $SHARDS || $SHARDS =~ ^([1-9][0-9]{0,2}|1000)$ ]] || die "wanted --shards from 1 to 1000, found '$SHARDS'" "" 2
+    ((MIN_GATEWAYS <= MAX_GATEWAYS && MAX_GATEWAYS >= 1)) ||
+        die "wanted --min-gateways up to --max-gateways, and that at least 1, found $MIN_GATEWAYS and $MAX_GATEWAYS" "" 2
     [[ $AVAILABILITY == zonal || $AVAILABILITY == regional ]] ||
         die "wanted --availability zonal or regional, found '$AVAILABILITY'" "" 2
     [[ -n $TAG ]] || TAG=$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null) || TAG=latest

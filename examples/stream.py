@@ -3,7 +3,9 @@
 pip install aiohttp
 python examples/stream.py http://localhost:8080 BTC-USD ETH-USD
 
-Every completed candle is printed once, in order, and each state of the running one in between.
+Every completed candle is printed, in order, and each state of the running one in between. After a
+break that the gateway bridges from the tables (`opening` says `replayed`), some completed ones may
+come again: keep them by product and start.
 """
 
 import asyncio

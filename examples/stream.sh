@@ -1,6 +1,6 @@
 #!/bin/sh
 # Candles as one JSON object a line, for jq, a file or a pipe. It comes back after every cut and goes on
-# after the last candle it printed.
+# after the last candle it printed; after a long break some completed candles may come again.
 #
 #     examples/stream.sh http://localhost:8080 BTC-USD 1m | jq -r '[.start, .close, .complete] | @tsv'
 set -eu
@@ -19,12 +19,13 @@ while :; do
     "$gateway/api/v1/stream?product=$product&granularity=$granularity&format=json" |
     while IFS= read -r line; do
       case $line in
-        'event: '*) event=${line#event: } ;;
+        'event: '*) event=${line#event: } id='' ;;
         'id: '*) id=${line#id: } ;;
         'data: '*)
           if [ "$event" = candle ]; then
             printf '%s\n' "${line#data: }"
-            printf '%s' "$id" >"$last"
+            # Candles replayed out of the tables have no id: a break goes on after the last that had one.
+            [ -z "$id" ] || printf '%s' "$id" >"$last"
           fi
           ;;
       esac

@@ -59,7 +59,7 @@ class ShardFeed:
     ) -> None:
         """Feed this aggregator from now on, or none; keep the newest events beside it or not.
 
-        `notice` is called when it was given something.
+        `notice` is called whenever there may be news for the table.
         """
         self._aggregator = aggregator
         self._notice = notice
@@ -119,6 +119,7 @@ class ShardFeed:
             self._recent.add(None, client.product_ids, self._clock())
         if self._aggregator is not None:
             _take(self._aggregator, client.product_ids, None)
+        self._notice()
 
 
 def _take(aggregator: Aggregator, product_ids: tuple[str, ...], event: FeedEvent | None) -> None:

@@ -249,7 +249,7 @@ class Ownership:
             report,
             phase=Phase.OWNER if self.is_owner else Phase.SUSPENDED,
             epoch=tenure.lease.epoch,
-            gaps_open=len(tenure.aggregator.gaps()),
+            gaps_open=sum(gap.has_end for gap in tenure.aggregator.gaps()),
             rows_written=writer.rows_written,
             rows_pending=writer.rows_pending,
             rows_refused=writer.rows_refused,

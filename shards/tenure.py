@@ -81,8 +81,8 @@ class Tenure:
             stored, gaps = await open_children(self._pool, self._exchange, new, now)
             # From here to `attach` nothing waits: no event may come between.
             self.aggregator.add_products(new)
-            self.aggregator.restore(stored, now, gaps)
-            self._book.know(gaps)
+            resumed = self.aggregator.restore(stored, now, gaps)
+            self._book.know(gap for gap in gaps if gap.product_id in resumed)
             fields = {"products": len(new), "trades_replayed": feed.replay(self.aggregator, new)}
             fields["milliseconds"] = int((monotonic() - began_at) * 1000)
             logger.info("products taken", extra=fields)

@@ -125,7 +125,10 @@ def url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         parts = urlsplit(text)
         if parts.scheme not in schemes or not parts.hostname:
-            raise ValueError(f"wanted a {' or '.join(schemes)} URL, found {parts.scheme or 'none'}")
+            # What stands before an @ may hold a password.
+            _, at, shown = text.rpartition("@")
+            found = f"...@{shown}" if at else shown
+            raise ValueError(f"wanted a {' or '.join(schemes)} URL with a host, found {found!r}")
         return text.rstrip("/")
 
     return parse

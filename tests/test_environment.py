@@ -54,6 +54,21 @@ def test_wrong_values_are_named_and_secrets_are_not_repeated(name: str, text: st
     assert name != "SPOT_AUTH_SECRET" or text not in problem
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("wss://", "'wss://'"),
+        ("feed.example", "'feed.example'"),
+        ("http://somebody:hidden@feed.example", "'...@feed.example'"),
+    ],
+)
+def test_a_wrong_url_is_told_whole_but_for_a_password(text: str, found: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(DATABASE | {"SPOT_WS_URL": text})
+    (problem,) = caught.value.problems
+    assert problem == f"SPOT_WS_URL: wanted a ws or wss URL with a host, found {found}"
+
+
 def test_secret_and_keys_are_one_or_the_other() -> None:
     with pytest.raises(SettingsError, match="SPOT_AUTH_JWKS"):
         Settings.load(DATABASE | {"SPOT_AUTH_SECRET": SECRET, "SPOT_AUTH_JWKS": "/keys.json"})

@@ -38,7 +38,7 @@ from tests.fixtures.store import START, make_candle
 # Numbers of streams, seconds, repeats.
 PLANS: dict[Effort, tuple[tuple[int, ...], float, int]] = {
     Effort.FULL: ((1_000, 5_000), 10.0, 3),
-    Effort.SUITE: ((1_000,), 5.0, 3),
+    Effort.SUITE: ((1_000,), 5.0, 2),
     Effort.SMOKE: ((5,), 0.5, 1),
 }
 EVENTS_PER_SECOND = 4.0

@@ -12,5 +12,5 @@ SELECT
     how
 FROM trade_gaps
 WHERE exchange = 'coinbase' AND first_id > 1 -- from 1: what was traded before Spot knew the market
-  AND found_at >= now() - INTERVAL '7 days'
+  AND (repaired_at IS NULL OR found_at >= now() - INTERVAL '7 days')
 ORDER BY repaired_at IS NULL DESC, found_at DESC;

@@ -24,7 +24,8 @@ class Aggregator:
 
     `grace_seconds`: exchange time a candle waits after its end for stragglers. `hold_seconds`: how
     long after its end it waits for missing evidence before it is closed as partial.
-    `coarse_every_seconds`: how often an open candle coarser than a minute is told. `on_bucket`
+    `coarse_every_seconds`: how often an open candle coarser than a minute is told where trading
+    never pauses; after a pause it is told at once. `on_bucket`
     gets every finished, full five minutes folded from trades, and the channel's last word on them.
     """
 
@@ -73,16 +74,31 @@ class Aggregator:
 
     def restore(
         self, candles: Iterable[Candle], at: datetime, gaps: Iterable[TradeGap] = ()
-    ) -> None:
-        """Begin from what the store held at `at`; once per product, before its feed begins."""
+    ) -> set[str]:
+        """Begin from what the store held at `at`; once per product, before its feed begins.
+
+        Returns the products that go on where they were: those whose gaps are known again.
+        """
         candles_of, gaps_of = defaultdict(list), defaultdict(list)
         for candle in candles:
             candles_of[candle.product_id].append(candle)
         for gap in gaps:
             gaps_of[gap.product_id].append(gap)
-        for product_id, stored in candles_of.items():
+        now = int(at.timestamp())
+        return {
+            product_id
+            for product_id, stored in candles_of.items()
+            if product_id in self._products
+            and self._products[product_id].restore(stored, gaps_of[product_id], now)
+        }
+
+    def add_found(self, trades: Sequence[Trade]) -> None:
+        """Fold trades that were missing and asked for; they tell nothing of any connection."""
+        self._fold_waiting()
+        for product_id, found in _by_product(trades).items():
             if product_id in self._products:
-                self._products[product_id].restore(stored, gaps_of[product_id], int(at.timestamp()))
+                self._products[product_id].add_found(found, self.exchange_at)
+                self._touched.add(product_id)
 
     def add_trades(self, trades: Sequence[Trade], *, is_snapshot: bool, sent_at: datetime) -> None:
         """Fold trades, of one product or mixed, in any order; `sent_at` is the envelope's time."""
@@ -202,7 +218,7 @@ class Aggregator:
         return news
 
     def gaps(self) -> list[TradeGap]:
-        """Return the known missing trades of every product, oldest first."""
+        """Return the known missing trades of every product; without an end comes first."""
         self._fold_waiting()
         return [
             gap
@@ -244,11 +260,11 @@ class Aggregator:
         product = self._products.get(product_id)
         return product is not None and product.evidence.is_doubted
 
-    def refute(self, product_id: str) -> None:
-        """Trust a product's trades again: REST has no more of them."""
+    def refute(self, product_id: str, last_id: int, at: datetime) -> None:
+        """Trust a product's trades up to `last_id` again: REST, asked at `at`, has no more."""
         self._fold_waiting()
         if product_id in self._products:
-            self._products[product_id].refute(unix_microseconds(self.exchange_at))
+            self._products[product_id].refute(last_id, unix_microseconds(at))
             self._touched.add(product_id)
 
     def slot_count(self) -> int:

@@ -5,7 +5,8 @@ proven is told as a span `(after, until)` in µs of exchange time (`until` None:
 so that the candles over it can be judged again.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from spot.aggregate.coverage import Coverage
@@ -28,8 +29,8 @@ class Evidence:
         self._both = (self._traded, self._proven)
         self._resumed_until = 0
         self._silence: tuple[int, int] | None = None  # since when, and when admitted, µs
-        self._is_doubted = False
-        self._is_heard = False  # heartbeats come, whatever they prove
+        self.is_doubted = False  # the exchange's candle holds more than the trades that came
+        self._is_carried = False  # the feed itself has told where it is, and was not lost since
         self._spans: list[Span] = []
         self._gaps: list[TradeGap] = []
         self._gaps_version = -1  # the ledger's, or -1 when something else changed
@@ -38,11 +39,6 @@ class Evidence:
     def until(self) -> int:
         """The exchange time up to which this product's own feed has spoken, in µs; 0: never."""
         return self._traded.until or 0
-
-    @property
-    def is_doubted(self) -> bool:
-        """Whether the exchange's candle holds more than the trades that came: see `doubt`."""
-        return self._is_doubted
 
     def resume(self, last_id: int, until: int, gaps: Sequence[TradeGap], now: int) -> None:
         """Go on at UNIX second `now` where the store ends: trades to `last_id`, time to `until` µs.
@@ -85,7 +81,7 @@ class Evidence:
     def go_on(self, last_id: int, last_at: int, until: int) -> None:
         """Take the trades from `next_id` to `last_id` as seen, the latest of them at `until`.
 
-        Does for nearly every trade of a live feed what `take` would, for a run of them at once.
+        Does for a run of trades at once what `take` would.
         """
         self.ledger.last_id, self.ledger.last_at = last_id, last_at
         self._traded.extend(until)
@@ -125,7 +121,7 @@ class Evidence:
 
         So if it reaches our newest one, nothing is missing between that trade and the snapshot.
         """
-        if newest_id and newest_id >= self.ledger.last_id and not self._is_doubted:
+        if newest_id and newest_id >= self.ledger.last_id and not self.is_doubted:
             self._go_on(self._resumed_until, sent)
 
     def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
@@ -135,14 +131,30 @@ class Evidence:
 
     def alive(self, at: int) -> None:
         """The connection is alive and unbroken at `at`: what was quiet until then was quiet."""
-        self._is_heard = True
         if self._traded.is_live:
             self._extend(at)
+
+    def carry(self) -> None:
+        """What was taken last came by the feed, which goes on from there if anything does."""
+        self._is_carried = self._is_carried or self._traded.is_live
+
+    @contextlib.contextmanager
+    def apart_from_feed(self) -> Iterator[None]:
+        """Take trades that REST told: they prove what they join, and bring no feed back to life."""
+        silence, is_carried = self._silence, self._is_carried
+        yield
+        self._is_carried = is_carried
+        if not is_carried:
+            for coverage in self._both:
+                coverage.suspend()
+            if silence is not None:
+                self._silence = (max(silence[0], self.until), silence[1])
+                self._gaps_version = -1
 
     def admit_silence(self, end: int, now: int) -> None:
         """A candle is closed at `now`, and whether its trades came until its `end` is not proven.
 
-        So the product has a gap without an end, until its feed is heard and proves the contrary.
+        So the product has a gap without an end, until its feed is heard again.
         """
         if self._silence is None and self.until < end:
             self._silence = (max(self.until, self._resumed_until, self.ledger.last_at), now)
@@ -151,32 +163,31 @@ class Evidence:
     def doubt(self, after: int, now: int) -> None:
         """The exchange traded after `after` µs, it turns out `now`, what never came.
 
-        No id tells so yet: until the next trade shows its number, or REST was asked, neither
-        heartbeats nor a snapshot prove anything.
+        Until the next trade shows its number, or REST was asked, nothing else proves anything.
         """
         after = max(after, self.ledger.last_at)
         for coverage in self._both:
             coverage.cut(after)
-        self._is_doubted = True
+        self.is_doubted = True
         self._silence = (after, now)
         self._gaps_version = -1
         self._spans.append((after, None))
 
     def refute(self, at: int) -> None:
         """REST, asked at `at`, has no trade beyond ours either: the doubt was wrong."""
-        if not self._is_doubted:
+        if not self.is_doubted:
             return
         until = self.until
-        if self._is_heard:
+        if self._is_carried:
             self._go_on(until, at)
         else:
             self._add(until, at, by_trades=True)
             self._spans.append((until, None))
-        self._is_doubted = False
+        self.is_doubted = False
 
     def suspend(self) -> None:
         """The connection or some frames are lost: time since the last evidence is unproven."""
-        self._is_heard = False
+        self._is_carried = False
         if self._traded.is_live:
             for coverage in self._both:
                 coverage.suspend()
@@ -253,7 +264,7 @@ class Evidence:
         self._end_silence()
 
     def _end_silence(self) -> None:
-        self._is_doubted = False
+        self.is_doubted = False
         if self._silence is not None:
             # What was closed in it may turn out to be whole.
             self._spans.append((self._silence[0], None))

@@ -15,7 +15,7 @@ from spot.aggregate.pace import Pace
 from spot.aggregate.rollup import PROVEN_TRADES, rank
 from spot.aggregate.slots import Slot, Slots
 from spot.aggregate.teller import Teller
-from spot.aggregate.trades import MinuteBuilder
+from spot.aggregate.trades import MinuteBuilder, run_end
 from spot.clock import from_unix, unix_microseconds
 from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
 
@@ -60,24 +60,26 @@ class ProductCandles:
 
     # What goes in.
 
-    def restore(self, candles: Sequence[Candle], gaps: Sequence[TradeGap], now: int) -> None:
+    def restore(self, candles: Sequence[Candle], gaps: Sequence[TradeGap], now: int) -> bool:
         """Begin from what the store held at UNIX second `now`: what `kept_from` keeps.
 
-        `gaps` are the product's that are open or reach into that time, and its beginning.
+        `gaps` are those open or reaching into that time, and its beginning. False: no trade is known.
         """
         if not candles:
-            return
+            return False
         newest = max(candles, key=_newest)
         # The time of its last trade; a revision is stamped later, so there only the start is sure.
         until = unix_microseconds(newest.updated_at)
         if newest.revision or until > newest.end * MICRO:
             until = newest.start * MICRO
         # Before anything is made: what the store was not asked for must count as forgotten.
-        self._slots.hold_since(min(now, newest.start))
+        minutes = [candle.start for candle in candles if candle.granularity is MINUTE]
+        self._slots.hold_since(min(now, max(minutes, default=newest.start)))
         if newest.last_trade_id is not None:
             self.evidence.resume(newest.last_trade_id, until, gaps, now)
         for candle in candles:
             self._recall(candle)
+        return newest.last_trade_id is not None
 
     def recall(self, candles: Sequence[Candle], since: int) -> None:
         """Hold all since UNIX second `since` again, until `release`: a repair is under way.
@@ -117,7 +119,13 @@ class ProductCandles:
                 at = end
         if is_snapshot:
             self.evidence.confirm_tail(newest_id, unix_microseconds(sent_at))
+        self.evidence.carry()
         self._judge_again()
+
+    def add_found(self, trades: Sequence[Trade], now: datetime) -> None:
+        """Fold trades that were asked for and did not come by the feed."""
+        with self.evidence.apart_from_feed():
+            self.add_trades(trades, is_snapshot=False, sent_at=now)
 
     def witness(self, candle: Candle, now: int) -> None:
         """Take the exchange's own candle at `now` µs, a restatement of all it has so far."""
@@ -153,10 +161,11 @@ class ProductCandles:
         self.evidence.alive(at)
         return self._judge_again()
 
-    def refute(self, at: int) -> None:
-        """REST, asked at `at` µs, has no trade beyond ours: the exchange's candle was wrong."""
-        self._completion.refute(at)
-        self._judge_again()
+    def refute(self, last_id: int, at: int) -> None:
+        """REST, asked at `at` µs, has no trade beyond `last_id`: the exchange's candle was wrong."""
+        if self.evidence.is_doubted and self.evidence.ledger.last_id == last_id:
+            self._completion.refute(at)
+            self._judge_again()
 
     def suspend(self) -> None:
         """The product's connection is lost, or frames on it are."""
@@ -238,21 +247,15 @@ class ProductCandles:
         They follow each other without a gap where the feed is, in the minute of its newest trade:
         nearly all of a live feed. Every other trade is looked at alone.
         """
-        evidence, end = self.evidence, first
-        next_id = evidence.next_id
+        next_id = self.evidence.next_id
         if not next_id or trades[first].trade_id != next_id:
-            return end
-        start = evidence.ledger.last_at // MINUTE_MICROSECONDS * 60
+            return first
+        start = self.evidence.ledger.last_at // MINUTE_MICROSECONDS * 60
         slot = self._slots.of[MINUTE].get(start)
         if slot is None or slot.builder is None or slot.builder.last_id != next_id - 1:
-            return end
-        opens, closes = from_unix(start), min(from_unix(start + 60), sent_at + MAX_AHEAD)
-        for end in range(first, len(trades)):
-            trade = trades[end]
-            if trade.trade_id != next_id or not opens <= trade.traded_at < closes:
-                return end
-            next_id += 1
-        return len(trades)
+            return first
+        closes = min(from_unix(start + 60), sent_at + MAX_AHEAD)
+        return run_end(trades, first, next_id, from_unix(start), closes)
 
     def _fold_run(self, run: Sequence[Trade]) -> None:
         """Fold what `_run_end` found."""

@@ -91,12 +91,13 @@ class Slots:
         ]
 
     def volume_of(self, start: int) -> Decimal:
-        """Return what the minutes of the five from `start` on add up to, told or not."""
+        """Return what is known of the five minutes from `start` on, told or not."""
         volume, slots = Decimal(0), self.of[Granularity.ONE_MINUTE]
         for minute in starts_inside(Granularity.FIVE_MINUTE, start):
             if (slot := slots.get(minute)) is not None:
-                source = slot.builder or slot.given
-                volume = add_exactly(volume, source.volume) if source else volume
+                # A minute that lacks trades may have been mended by the exchange's candle of it.
+                known = [source.volume for source in (slot.builder, slot.given) if source]
+                volume = add_exactly(volume, max(known, default=Decimal(0)))
         return volume
 
     def are_children_complete(self, granularity: Granularity, start: int) -> bool:

@@ -271,6 +271,18 @@ class MinuteBuilder:
         )
 
 
+def run_end(
+    trades: Sequence[Trade], first: int, next_id: int, opens: datetime, closes: datetime
+) -> int:
+    """Return where the ids stop rising by one from `next_id` on, or the time leaves the window."""
+    for end in range(first, len(trades)):
+        trade = trades[end]
+        if trade.trade_id != next_id or not opens <= trade.traded_at < closes:
+            return end
+        next_id += 1
+    return len(trades)
+
+
 def add_exactly(total: Decimal, more: Decimal) -> Decimal:
     """Return the sum without any rounding; a sum that does not fit raises `decimal.Inexact`."""
     return EXACT.add(total, more)

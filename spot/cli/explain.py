@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings.load(os.environ)
     granularities = parse_granularities([args.granularity])
     if len(granularities) != 1:
-        raise SettingsError(["--granularity: wanted one, like 1m"])
+        raise SettingsError([f"--granularity: wanted one, like 1m, found {args.granularity!r}"])
     start = granularities[0].floor(parse_time(args.start, "--start"))
     return run_until_stopped(_run(settings, args, granularities[0], start))
 
@@ -60,7 +60,7 @@ async def _run(
             raise SettingsError([f"--start: {iso(start)} is not in the past"])
         names = product_ids(args.product, session)
         if len(names) != 1:
-            raise SettingsError(["--product: wanted one market"])
+            raise SettingsError([f"--product: wanted one market, found {args.product!r}"])
         explainer = Explainer(session.pool, session.rest, session.exchange, session.window)
         story = await explainer.explain(CandleKey(names[0], granularity, start))
     verdict = judge(story)

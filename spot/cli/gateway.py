@@ -1,7 +1,6 @@
 """`spot gateway`: the web server with the page, the API and the streams."""
 
 import argparse
-import dataclasses
 import os
 
 from spot import logs
@@ -15,7 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        choices=range(1, 65),
         metavar="N",
         help="processes that share the port, a core each (default: SPOT_GATEWAY_WORKERS, else 1)",
     )
@@ -29,10 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    settings = Settings.load(os.environ)
-    if args.port is not None:
-        settings = dataclasses.replace(settings, port=args.port)
-    if args.workers is not None:
-        settings = dataclasses.replace(settings, gateway_workers=args.workers)
+    overrides = {"PORT": args.port, "SPOT_GATEWAY_WORKERS": args.workers}
+    given = {name: str(value) for name, value in overrides.items() if value is not None}
+    # Read together, so that an argument is checked as the variable it stands for.
+    settings = Settings.load({**os.environ, **given})
     logs.set_up(settings.log_level, program="gateway")
     return run_gateway(settings)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import resource
 import sys
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import uvloop
 
@@ -41,12 +41,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open the streams, measure, print."""
-    if args.streams < 1 or args.seconds <= 0 or args.connects <= 0:
-        sys.stderr.write("spot loadtest: wanted at least one stream, second and connect a second\n")
+    if problems := _problems(args):
+        sys.stderr.writelines(f"spot loadtest: {problem}\n" for problem in problems)
         return 2
     _allow_files(args.streams + SPARE_FILES)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_measure(args))
+
+
+def _problems(args: argparse.Namespace) -> list[str]:
+    found = []
+    # There is no TLS here: an https:// URL would send the token in clear.
+    if not _is_plain_http(args.url):
+        found.append(f"--url: wanted http://HOST[:PORT], found {args.url}")
+    if args.streams < 1:
+        found.append(f"--streams: wanted 1 or more, found {args.streams}")
+    for name in ("seconds", "connects"):
+        value = getattr(args, name)
+        if not value > 0:  # nan, too
+            found.append(f"--{name}: wanted more than 0, found {value:g}")
+    return found
+
+
+def _is_plain_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return False
+    return parts.scheme == "http" and bool(parts.hostname)
 
 
 def _allow_files(count: int) -> None:

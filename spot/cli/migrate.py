@@ -9,7 +9,7 @@ from pathlib import Path
 from spot.cli.asking import confirm, end_on_sigterm
 from spot.errors import SettingsError, StoreError
 from spot.settings import Settings
-from spot.store import migration_lock, roles, schema, survey_schema
+from spot.store import losses, migration_lock, roles, schema, survey_schema
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _EPILOG = """\
@@ -91,18 +91,18 @@ def _down(args: argparse.Namespace, url: str) -> None:
     if not names:
         _say("nothing to take back")
         return
-    losses = [str(loss) for loss in schema.losses(url, names)]
-    for line in (*(f"takes back {name}" for name in names), *(f"loses {text}" for text in losses)):
+    lost = [str(loss) for loss in losses.losses(url, names)]
+    for line in (*(f"takes back {name}" for name in names), *(f"loses {text}" for text in lost)):
         _say(line)
     if args.dry_run:
         return
-    if losses and not args.force:
+    if lost and not args.force:
         raise StoreError(
             "refused, because rows would be lost and nothing brings them back:"
             " make a backup, then add --force"
         )
-    lost = f" and lose {', '.join(losses)}" if losses else ""
-    confirm(f"Take back {', '.join(names)}{lost}", is_agreed=args.yes)
+    price = f" and lose {', '.join(lost)}" if lost else ""
+    confirm(f"Take back {', '.join(names)}{price}", is_agreed=args.yes)
     taken = schema.rollback(url, args.steps, on_wait=_tell_wait)
     _tell("took back", taken, "nothing to take back")
 

@@ -50,6 +50,10 @@ class _StopAskedError(Exception):
     """A signal came while the parts were still starting."""
 
 
+class _LateError(LocalError):
+    """A part runs and is not ready in time."""
+
+
 class Stack:
     """All parts of one `spot up`."""
 
@@ -156,12 +160,12 @@ class Stack:
 
         try:
             self._until(has_candles, "candles", signals, _CANDLES_SECONDS)
-        except TimeoutError:
+        except _LateError:
             # Not fatal: the exchange may be away, and the fleet will go on trying.
             self._terminal.problem("candles", f"none after {_CANDLES_SECONDS:.0f} s, still trying")
             return
         # Hundreds of products take half a minute at the exchange's limits: nobody waits for that.
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(_LateError):
             self._until(has_all, "all candles", signals, _ALL_CANDLES_SECONDS)
         live, wanted = _total(health, "products_live"), _total(health, "products")
         plural = "" if wanted == 1 else "s"
@@ -204,8 +208,12 @@ class Stack:
                 if is_true():
                     return
             if monotonic() > deadline:
-                raise TimeoutError(f"{name} is not ready after {seconds:.0f} s")
+                raise self._lateness(name, seconds)
             self._pause(signals)
+
+    def _lateness(self, name: str, seconds: float) -> _LateError:
+        logs = [f": its log is {part.log_path}" for part in self._parts if part.name == name]
+        return _LateError(f"{name}: wanted it ready in {seconds:g} s, found it not{''.join(logs)}")
 
     def _death(self, part: Part) -> LocalError:
         self._terminal.line()

@@ -43,12 +43,13 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> Plan:
     """Join arguments and environment, the arguments winning, all problems told together."""
     environ = environment()
-    products: str = args.products or ""
-    count = int(products) if args.simulate and products.isdigit() else None
+    products: str | None = args.products
+    count = int(products) if args.simulate and products and products.isdecimal() else None
     overrides = {
         "SHARD_COUNT": args.shards,
         "PORT": args.port,
-        "SPOT_PRODUCTS": products if count is None else None,
+        # A number asks for that many invented markets: names of the environment would hide them.
+        "SPOT_PRODUCTS": products if count is None else "",
         # This machine runs all shards, and a shell that has one set for another use must not
         # leave products without an owner.
         "SHARD_INDEX": "",

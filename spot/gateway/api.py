@@ -74,6 +74,8 @@ async def get_products(request: web.Request) -> web.Response:
     asked = query.read(query.ProductsQuery, request.query)
     statuses = {text.lower() for text in asked.status}
     quotes = {text.upper() for text in asked.quote}
+    async with asyncio.timeout(gateway.pace.query_seconds):
+        await gateway.catalog.ensure()
     found = [
         _product_object(gateway, product)
         for product in gateway.catalog.products

@@ -185,10 +185,15 @@ async def _fetch(url: str) -> bytes:
         aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as http,
         http.get(url) as answer,
     ):
-        text = await answer.content.read(MAX_JWKS_BYTES + 1)
-    if len(text) > MAX_JWKS_BYTES:
-        raise ValueError(f"wanted a JWKS of at most {MAX_JWKS_BYTES} bytes")
-    return text
+        text = bytearray()
+        # One read returns what has arrived, which is not yet the document.
+        async for part in answer.content.iter_any():
+            text += part
+            if len(text) > MAX_JWKS_BYTES:
+                raise ValueError(
+                    f"wanted a JWKS of at most {MAX_JWKS_BYTES} bytes, found {len(text)} or more"
+                )
+    return bytes(text)
 
 
 def _token(headers: Mapping[str, str]) -> str:

@@ -4,15 +4,18 @@
 so that a new listing can be streamed the moment its row exists.
 """
 
+import asyncio
 import difflib
 
 from spot.clock import monotonic
+from spot.errors import StoreError
 from spot.gateway.answers import ApiError
 from spot.models import Product
 from spot.store.pool import Pool
 from spot.store.products import all_products
 
-# A flood of requests for products that do not exist is one query a second for the database.
+# A flood of requests for products that do not exist is one query a second for the database, which
+# may also be one that fails.
 MIN_REFRESH_SECONDS = 1.0
 MAX_SUGGESTIONS = 5
 
@@ -24,7 +27,9 @@ class Catalog:
         self._pool = pool
         self._exchange = exchange
         self._products: dict[str, Product] = {}
-        self._refreshed_at = float("-inf")
+        self._refreshed_at = float("-inf")  # read in full
+        self._failed_at = float("-inf")
+        self._refreshing = asyncio.Lock()
 
     @property
     def products(self) -> list[Product]:
@@ -33,14 +38,43 @@ class Catalog:
 
     async def refresh(self) -> None:
         """Read the table again."""
-        self._refreshed_at = monotonic()
-        products = await all_products(self._pool, self._exchange)
+        async with self._refreshing:
+            await self._read()
+
+    async def ensure(self) -> None:
+        """Read the table if it never was; raise `StoreError` if that just failed."""
+        async with self._refreshing:
+            if self._refreshed_at == float("-inf"):
+                await self._read_paced()
+
+    async def _read_paced(self) -> None:
+        if monotonic() - self._failed_at < MIN_REFRESH_SECONDS:
+            raise StoreError("wanted the products, found that reading them has just failed")
+        await self._read()
+
+    async def _read(self) -> None:
+        is_read = False
+        try:
+            products = await all_products(self._pool, self._exchange)
+            is_read = True
+        finally:
+            # Not `except`: a caller's deadline comes as a cancellation and must pause reads too.
+            if not is_read:
+                self._failed_at = monotonic()
         self._products = {p.product_id: p for p in sorted(products, key=lambda p: p.product_id)}
+        self._refreshed_at = monotonic()
 
     async def check(self, names: frozenset[str]) -> None:
-        """Raise the 404 of the first name that is no product with candles of its own."""
-        if self._unknown(names) and monotonic() - self._refreshed_at >= MIN_REFRESH_SECONDS:
-            await self.refresh()
+        """Raise the 404 of the first name that is no product with candles of its own.
+
+        `StoreError` where the database does not let us know.
+        """
+        if self._unknown(names):
+            # Whoever comes during a read waits for what it finds.
+            async with self._refreshing:
+                is_due = monotonic() - self._refreshed_at >= MIN_REFRESH_SECONDS
+                if is_due and self._unknown(names):
+                    await self._read_paced()
         for name in self._unknown(names)[:1]:
             raise self._not_found(name)
 

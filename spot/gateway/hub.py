@@ -232,13 +232,15 @@ class Hub:
         subscribers = list(topic.subscribers)
         for start in range(0, len(subscribers), SLICE):
             batch = subscribers[start : start + SLICE]
+            shared = len(batch)
             for subscriber in batch:
                 if not subscriber.is_flowing or subscriber.joined_sequence >= first_sequence:
                     self._write_or_hold(subscriber, changes, topic)
+                    shared -= 1
                 elif not subscriber.write(payload, frame, now):
                     self._note_lag(subscriber)
-            self.counts.writes += len(batch)
-            self.counts.bytes_out += len(batch) * len(payload)
+            self.counts.writes += shared
+            self.counts.bytes_out += shared * len(payload)
             written += len(batch)
             if written // SLICE > (written - len(batch)) // SLICE:
                 await asyncio.sleep(0)
@@ -246,7 +248,7 @@ class Hub:
         return written
 
     def _write_or_hold(self, subscriber: Subscriber, changes: list[Change], topic: Topic) -> None:
-        """Serve a stream that lags, or that joined while these changes were waiting."""
+        """Serve, and count, a stream that lags or that joined while these changes were waiting."""
         if subscriber.is_closed:
             return
         if subscriber.lagging_since is not None:

@@ -172,12 +172,21 @@ def text_of(measures: Measures) -> bytes:
     return generate_latest(registry)
 
 
+def decoded(answers: Iterable[bytes]) -> Iterator[Measures]:
+    """Yield what siblings answered; one that was killed in mid-answer is left out."""
+    for text in answers:
+        try:
+            measures = msgspec.json.decode(text, type=Measures)
+        except msgspec.DecodeError:
+            continue
+        yield measures
+
+
 async def get_metrics(request: web.Request) -> web.Response:
     """Answer with the sum over all workers."""
     gateway = request.app[GATEWAY]
     others = await gateway.siblings.ask() if gateway.siblings is not None else []
-    decoded = (msgspec.json.decode(text, type=Measures) for text in others)
-    body = text_of(merge([measure(gateway), *decoded]))
+    body = text_of(merge([measure(gateway), *decoded(others)]))
     return web.Response(
         body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
     )

@@ -133,14 +133,6 @@ def values(query: Query, name: str) -> list[str]:
     return unique
 
 
-def product_names(query: Query) -> frozenset[str] | None:
-    """Return the products asked for, in capitals; None for all of them."""
-    names = frozenset(name.upper() for name in values(query, "product"))
-    if not names:
-        raise bad_request("product", "wanted product=BTC-USD (repeatable) or product=*")
-    return None if "*" in names else names
-
-
 def granularities(query: Query) -> frozenset[Granularity]:
     """Return the granularities asked for; one minute where none is, all for `*`."""
     found = values(query, "granularity")
@@ -258,10 +250,11 @@ def _width(query: Query, _name: str) -> Granularity:
 
 
 def _one_product(query: Query, _name: str) -> str | None:
-    names = product_names(query)
-    if names is None or len(names) != 1:
-        raise bad_request("product", "wanted one product like BTC-USD")
-    return next(iter(names))
+    names = {name.upper() for name in values(query, "product")}
+    if len(names) != 1 or "*" in names:
+        found = ",".join(sorted(names))[:100]
+        raise bad_request("product", f"wanted one product like BTC-USD, found {found!r}")
+    return names.pop()
 
 
 # How the text of a parameter is read, before the struct checks it.

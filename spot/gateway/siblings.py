@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 ANSWER_SECONDS = 1.0
-MAX_ANSWER_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024  # longer ones are left out
+READ_BYTES = 64 * 1024
 
 
 class Siblings:
@@ -45,11 +46,13 @@ class Siblings:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     reader, writer = await asyncio.open_unix_connection(path)
                     with contextlib.closing(writer):
-                        text = await reader.read(MAX_ANSWER_BYTES)
-                        while more := await reader.read(MAX_ANSWER_BYTES):
-                            text += more
-                if text:
-                    answers.append(text)
+                        text = bytearray()
+                        while len(text) <= MAX_ANSWER_BYTES and (
+                            part := await reader.read(READ_BYTES)
+                        ):
+                            text += part
+                if 0 < len(text) <= MAX_ANSWER_BYTES:
+                    answers.append(bytes(text))
 
         async with asyncio.TaskGroup() as group:
             for path in self._others:

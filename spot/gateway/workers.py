@@ -101,9 +101,12 @@ class Workers:
             if self._failures >= MAX_FAILURES:
                 logger.error("workers keep ending", extra={"times": self._failures})
                 return 1
-        for worker, _ in ended:
+        if ended:
             time.sleep(RESTART_SECONDS)
-            self._fork(worker.number, folder)
+        for worker, _ in ended:
+            # A signal during the pause: one forked now could miss the SIGTERM that follows.
+            if not self._is_stopping:
+                self._fork(worker.number, folder)
         return 0
 
     def _stop(self) -> None:

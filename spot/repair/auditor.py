@@ -46,9 +46,7 @@ class Auditor:
         trades = await self._rest.trades_before(ours.product_id, ours.last_trade_id + 1 + PAGE)
         missing = [trade for trade in trades if trade.trade_id > ours.last_trade_id]
         await self._recall(ours.product_id, ours.start)
-        self._aggregator.add_trades(
-            missing, is_snapshot=False, sent_at=self._aggregator.exchange_at
-        )
+        self._aggregator.add_found(missing)
 
     async def settle_doubt(self, gap: TradeGap, settle_seconds: float) -> None:
         """Fetch what the exchange's candle tells of and no trade; in the end, refute it.
@@ -60,11 +58,14 @@ class Auditor:
         missing = [trade for trade in trades if trade.trade_id >= gap.first_id]
         if missing:
             await self._recall(product_id, MINUTE.floor(gap.after_at or gap.found_at))
-            self._aggregator.add_trades(missing, is_snapshot=False, sent_at=now)
+            self._aggregator.add_found(missing)
         elif (now - gap.found_at).total_seconds() >= settle_seconds:
-            self._aggregator.refute(product_id)
+            self._aggregator.refute(product_id, gap.first_id - 1, now)
         else:
-            raise ExchangeError(f"no trade from {gap.first_id} on is to be had yet")
+            newest = trades[-1].trade_id if trades else "none"
+            raise ExchangeError(
+                f"wanted a trade of {product_id} from {gap.first_id} on, REST's newest is {newest}"
+            )
 
     async def ask(self, buckets: Sequence[Candle]) -> None:
         """Compare one product's finished buckets with the exchange's settled candles."""

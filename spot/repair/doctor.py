@@ -200,7 +200,7 @@ async def _candles(connection: Connection, exchange: str, now: datetime) -> list
     gaps = await open_gaps(connection, exchange)
     return [
         _coverage(day.complete, day.full, day.products),
-        _gaps([gap.found_at for gap in gaps], now),
+        _gaps([gap.found_at for gap in gaps if gap.has_end], now),
     ]
 
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.audit import Audit
 from spot.backoff import Backoff
-from spot.clock import from_unix, monotonic
+from spot.clock import EPOCH, from_unix, monotonic
 from spot.coinbase.rest import CoinbaseRest
 from spot.errors import ExchangeError, StoreError
 from spot.models import Candle, Coverage, Granularity, TradeGap
@@ -120,10 +120,12 @@ class Mender:
 
     def _next(self) -> TradeGap | None:
         """Choose the newest gap that is nobody's and not waiting; beginnings come last."""
+        if self._aggregator.exchange_at == EPOCH:
+            return None  # nothing was heard yet, and every trade would lie in the future
         now = monotonic()
         gaps = self._aggregator.gaps()
         if len(self._waits) > 2 * len(gaps) + 100:
-            known = {(gap.product_id, gap.last_id) for gap in gaps}
+            known = set(map(_key, gaps))
             self._waits = {key: wait for key, wait in self._waits.items() if key in known}
         ready = [
             gap
@@ -133,7 +135,7 @@ class Mender:
         return max(ready, key=lambda gap: (gap.after_at is not None, gap.before_at), default=None)
 
     def _wait_of(self, gap: TradeGap) -> float:
-        wait = self._waits.get((gap.product_id, gap.last_id))
+        wait = self._waits.get(_key(gap))
         return wait[0] if wait else 0.0
 
     def _is_ripe(self, gap: TradeGap) -> bool:
@@ -153,7 +155,7 @@ class Mender:
 
         Where the trades cannot be had, in the end the exchange's candles must do.
         """
-        wait = self._waits.get((gap.product_id, gap.last_id))
+        wait = self._waits.get(_key(gap))
         if wait is not None and wait[1].attempts >= MOST_TRIES_FOR_TRADES:
             return False
         if gap.after_at is None:
@@ -170,7 +172,7 @@ class Mender:
             self._busy.discard(product_id)
 
     async def _try(self, gap: TradeGap) -> None:
-        key = (gap.product_id, gap.last_id)
+        key = _key(gap)
         try:
             if not gap.has_end:
                 await self._auditor.settle_doubt(gap, SETTLE_SECONDS)
@@ -198,7 +200,7 @@ class Mender:
         wanted = [trade for trade in trades if trade.trade_id >= gap.first_id]
         if not wanted:
             raise ExchangeError(f"no trades from {gap.first_id} to {gap.last_id} to be had yet")
-        self._aggregator.add_trades(wanted, is_snapshot=False, sent_at=self._aggregator.exchange_at)
+        self._aggregator.add_found(wanted)
         self.counts["trades"] += len(wanted)
         left = [
             other
@@ -230,3 +232,8 @@ class Mender:
     async def _recall(self, product_id: str, since: int) -> None:
         stored = await self._children(product_id, since)
         self._aggregator.recall(product_id, stored, since)
+
+
+def _key(gap: TradeGap) -> tuple[str, int]:
+    """Name a gap for as long as it is tried: a hole shrinks from its end, one without has none."""
+    return gap.product_id, gap.last_id if gap.has_end else -gap.first_id

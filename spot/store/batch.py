@@ -7,7 +7,7 @@ one takes the place of an in-progress one; only if all that wait are complete is
 to be told by the exchange again after the next start. Both are counted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from spot.models import Candle, CandleKey
 
@@ -99,6 +99,16 @@ class CandleBatch:
         del self._since[evicted]
         self.refused += 1
         return True
+
+
+def halves(candles: Sequence[Candle]) -> tuple[Sequence[Candle], Sequence[Candle]]:
+    """Divide candles sorted by product, at least two: between two products, if there are two."""
+    middle = len(candles) // 2
+    borders = [
+        at for at in range(1, len(candles)) if candles[at].product_id != candles[at - 1].product_id
+    ]
+    at = min(borders, key=lambda border: abs(border - middle), default=middle)
+    return candles[:at], candles[at:]
 
 
 def outranks(newer: Candle, older: Candle) -> bool:

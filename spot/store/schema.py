@@ -7,7 +7,6 @@ loop; `check_schema` is what a program calls at its start.
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 import psycopg
 import yoyo
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.migrations import Migration
@@ -25,12 +23,6 @@ from spot.store.migration_lock import only_one, refuse_left_rows, session_name
 
 # A migration that waits for a table makes every writer wait behind it: give up and try again.
 DDL_LOCK_SECONDS = 15
-# Rows are counted up to here: enough to say that there is much to lose.
-COUNTED_ROWS = 1_000_000
-# What a rollback destroys, as our rollback files are written.
-_DROPS = re.compile(
-    r"DROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?(\w+)|ALTER\s+TABLE\s+(\w+)\s+DROP\s+COLUMN", re.IGNORECASE
-)
 
 
 class MigrationStatus(msgspec.Struct, frozen=True):
@@ -39,18 +31,6 @@ class MigrationStatus(msgspec.Struct, frozen=True):
     name: str
     is_applied: bool
     is_known: bool  # False: applied by a newer program than this one
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """A table with rows that a rollback would destroy, wholly or a column of."""
-
-    migration: str
-    table: str
-    rows: int
-
-    def __str__(self) -> str:
-        more = "more than " if self.rows >= COUNTED_ROWS else ""
-        return f"{more}{self.rows:,} row{'s' * (self.rows != 1)} of {self.table} ({self.migration})"
 
 
 def migrations_path() -> Path:
@@ -134,29 +114,6 @@ def storage(database_url: str) -> str | None:
             return None
         found = connection.execute("SELECT candles_storage()").fetchone()
         return None if found is None else str(found[0])
-
-
-def losses(database_url: str, names: list[str]) -> list[Loss]:
-    """Return what taking these migrations back would destroy; tables without rows are left out."""
-    found: list[Loss] = []
-    with reading(database_url) as connection:
-        for name in names:
-            text = (migrations_path() / f"{name}.rollback.sql").read_text()
-            tables = dict.fromkeys(a or b for a, b in _DROPS.findall(text))
-            found += [Loss(name, table, _count(connection, table)) for table in tables]
-    return [loss for loss in found if loss.rows]
-
-
-def _count(connection: psycopg.Connection, table: str) -> int:
-    exists = connection.execute("SELECT to_regclass(%s)", (table,)).fetchone()
-    if exists is None or exists[0] is None:
-        return 0
-    row = connection.execute(
-        sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT {}) AS counted").format(
-            sql.Identifier(table), sql.Literal(COUNTED_ROWS)
-        )
-    ).fetchone()
-    return 0 if row is None else int(row[0])
 
 
 @contextlib.contextmanager

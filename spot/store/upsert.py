@@ -124,9 +124,11 @@ async def _execute(
         meanwhile()
     except BaseException:
         executing.cancel()
+        await asyncio.wait([executing])  # the connection is free again
+        if not executing.cancelled():
+            executing.exception()  # what came first is told
         raise
-    finally:
-        await executing
+    await executing
 
 
 async def pass_fence(connection: Connection, lease: Lease) -> None:

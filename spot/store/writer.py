@@ -4,8 +4,8 @@
                  ▲               │ failed
                  └── given back ─┘   then backoff; an outage is told at its begin and its end
 
-`collect` is called right before each flush and never otherwise. There is never a second flush
-before the first ended, so batches grow by themselves while the database is slow. A flush whose
+`collect` is called right before each flush; without a lease its owner does, so that news stay
+bounded. There is never a second flush before the first ended, so batches grow by themselves while the database is slow. A flush whose
 outcome is unknown (cut, cancelled) is written again, which changes nothing if it had arrived, and
 its number is left out, so that every gateway sees a hole and reads again.
 """
@@ -23,7 +23,7 @@ from spot.errors import StoreError
 from spot.models import Candle, CandleUpdate, TradeGap
 from spot.outage import Outage
 from spot.store import notification, statements
-from spot.store.batch import CandleBatch
+from spot.store.batch import CandleBatch, halves
 from spot.store.lease import Lease
 from spot.store.pool import Connection, Pool, abort, abort_after
 from spot.store.trouble import kind_of, text_of
@@ -41,7 +41,7 @@ CHECKOUT_SECONDS = 2.0
 RETRY_BASE_SECONDS = 0.1
 RETRY_CAP_SECONDS = 2.0
 # The exchange sends what was traded in a quarter of a second at once: so long for all of it.
-SETTLE_SECONDS = 0.005
+GATHER_SECONDS = 0.005
 _LOG_EVERY = 20
 
 # What may pass by itself: the server, the network, a full disk, a missing table in mid-migration.
@@ -72,8 +72,8 @@ class BatchWriter:
         self._lease = lease
         self._collect = collect
         self._collect_gaps = collect_gaps
-        # The newest state of each row. None may be dropped: a restart believes them. While the
-        # database is away they grow by what the feed loses meanwhile, some 200 bytes a hole.
+        # The newest state of each row; a restart believes them, so none may be dropped. While the
+        # database is away they grow by some 200 bytes a hole.
         self._gaps: dict[tuple[str, int], TradeGap] = {}
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
@@ -156,14 +156,14 @@ class BatchWriter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._flush_seconds):
                 await self._news.wait()
-                await asyncio.sleep(SETTLE_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS)
 
     async def flush(self) -> int:
         """Write everything that changed; return how many rows did. StoreError: it all waits."""
         try:
             return await self._flush()
         except _RETRYABLE as exc:
-            raise StoreError(f"flush failed: {' '.join(str(exc).split())}") from exc
+            raise StoreError(f"flush failed: {text_of(exc)}") from exc
 
     async def drain(self, deadline_seconds: float) -> int:
         """Write what is left, trying until the deadline; return how many rows could not be."""
@@ -186,29 +186,27 @@ class BatchWriter:
         try:
             await self._flush()
         except _RETRYABLE as exc:
-            self._note_failure(exc)
+            self._outage.begin(text_of(exc), kind=kind_of(exc), rows_pending=self.rows_pending)
+            self.failures += 1
             return False
         self._backoff.reset()
         return True
-
-    def _note_failure(self, exc: BaseException) -> None:
-        self._outage.begin(text_of(exc), kind=kind_of(exc), rows_pending=self.rows_pending)
-        self.failures += 1
 
     async def _flush(self) -> int:
         async with self._flushing:
             now = monotonic()
             self.collect()
             self._lease.check()
-            changed = 0
+            changed, is_written = 0, False
             while len(self._batch) or self._gaps:
                 self._lease.check()
                 changed += await self._write_chunk(self._batch.take(self._max_rows))
+                is_written = True
             if changed:
                 self.flushes += 1
                 self.last_flush_ms = int((monotonic() - now) * 1000)
-                # Not before all of it is written: until then something is still missing.
-                self._outage.end(rows=changed)
+            if is_written:
+                self._outage.end(rows=changed)  # not before all of it is
             return changed
 
     async def _write_chunk(self, candles: list[Candle]) -> int:
@@ -250,9 +248,12 @@ class BatchWriter:
             )
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(candles) > 1:
-                middle = len(candles) // 2
-                first = await self._write_or_split(connection, candles[:middle], gaps)
-                return first + await self._write_or_split(connection, candles[middle:], ())
+                first, second = halves(candles)
+                ours = {candle.product_id for candle in first}
+                theirs = [gap for gap in gaps if gap.product_id not in ours]
+                gaps = [gap for gap in gaps if gap.product_id in ours]
+                rows = await self._write_or_split(connection, first, gaps)
+                return rows + await self._write_or_split(connection, second, theirs)
             if not candles:
                 raise
             self._note_rejected(candles[0], exc)
@@ -260,9 +261,8 @@ class BatchWriter:
         if changed:
             self.rows_written += len(changed)
             if len(changed) < len(candles):
-                packed.clear()
-            news = [c for c in candles if c.key in changed] if not packed else candles
-            await self._announce(connection, news, packed)
+                candles, packed = [c for c in candles if c.key in changed], []
+            await self._announce(connection, candles, packed)
         return len(changed)
 
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:

@@ -130,7 +130,7 @@ def test_neither_heartbeats_nor_a_snapshot_disprove_the_candle_but_rest_does() -
     desk.tell()
     assert desk.minute(0).complete
     assert desk.minute(0).coverage is Coverage.PARTIAL
-    desk.aggregator.refute(PRODUCT)
+    desk.aggregator.refute(PRODUCT, 2, desk.aggregator.exchange_at)
     desk.tell()
     assert desk.minute(0).coverage is Coverage.FULL
     assert open_end(desk) is None
@@ -139,12 +139,32 @@ def test_neither_heartbeats_nor_a_snapshot_disprove_the_candle_but_rest_does() -
     assert not desk.aggregator.is_doubted(PRODUCT), "it was asked already"
 
 
+def test_trades_from_rest_bring_no_lost_connection_back_to_life() -> None:
+    desk = quiet_desk()
+    desk.alive(72)
+    desk.aggregator.reset([PRODUCT])
+    desk.tell()
+    desk.aggregator.add_found([trade(3, 58, "10", "2")])
+    desk.alive(400)  # the next connection lives, and has told nothing of the market yet
+    desk.tell()
+    assert desk.minute(0).volume == 3
+    assert desk.told[FIVE, 0].coverage is Coverage.PARTIAL
+    gap = open_end(desk)
+    assert gap is not None
+    assert gap.first_id == 4
+    desk.trades(trade(3, 58, "10", "2"), sent=401, is_snapshot=True)
+    desk.alive(402)
+    desk.tell()
+    assert desk.told[FIVE, 0].coverage is Coverage.FULL
+    assert open_end(desk) is None
+
+
 def test_a_refutation_brings_no_lost_connection_back_to_life() -> None:
     desk = quiet_desk()
     desk.alive(72)
     desk.aggregator.reset([PRODUCT])
     desk.tell()
-    desk.aggregator.refute(PRODUCT)
+    desk.aggregator.refute(PRODUCT, 2, desk.aggregator.exchange_at)
     desk.tell()
     assert desk.minute(0).coverage is Coverage.FULL
     desk.aggregator.advance(at(400))
@@ -181,6 +201,20 @@ def test_a_minute_of_which_only_the_candle_knows_is_missed_too() -> None:
     gap = open_end(desk)
     assert gap is not None
     assert gap.first_id == 3
+
+
+def test_a_minute_mended_by_its_candle_is_no_less_than_the_exchanges() -> None:
+    desk = Desk(grace_seconds=2, hold_seconds=10)
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), trade(5, 30, "10"), sent=30.1)
+    desk.alive(140)
+    (hole,) = [gap for gap in desk.aggregator.gaps() if gap.has_end and gap.first_id > 1]
+    assert desk.aggregator.update(minute(0, "10", "7"))
+    desk.aggregator.settle(hole, NOON, NOON + 60)
+    hear(desk, "7", 141)
+    desk.alive(150)
+    desk.tell()
+    assert desk.told[FIVE, 0].volume == 7
+    assert not desk.aggregator.is_doubted(PRODUCT)
 
 
 @pytest.mark.parametrize("volume", ["1", "0.5"])

@@ -86,3 +86,25 @@ def test_help_loads_no_library_that_takes_time() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=30, check=False
     )
     assert done.stderr == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "variable"),
+    [
+        ("--port", "99999", "PORT"),
+        ("--port", "-1", "PORT"),
+        ("--workers", "65", "SPOT_GATEWAY_WORKERS"),
+    ],
+)
+def test_wrong_arguments_of_the_gateway_are_told_as_settings(
+    option: str,
+    value: str,
+    variable: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://spot@127.0.0.1:1/none")
+    assert main(["gateway", f"{option}={value}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"spot gateway: {variable}: ")
+    assert value in line

@@ -155,14 +155,17 @@ async def test_explain_asked_for_wrongly(
 ) -> None:
     exchange = await start_market(start_exchange)
     target = (monkeypatch, exchange, database_url)
-    for arguments in (
-        ("--product", "NOPE-USD", "--granularity", "1m", "--start", str(AT)),
-        ("--product", "BTC-USD", "--granularity", "all", "--start", str(AT)),
-        ("--product", "BTC-USD", "--granularity", "1m", "--start", "soon"),
-        ("--product", "BTC-USD", "--granularity", "1m", "--start", str(NOW + HOUR)),
+    for product, granularity, start, found in (
+        ("NOPE-USD", "1m", str(AT), "NOPE-USD"),
+        ("all", "1m", str(AT), "--product: wanted one market, found 'all'"),
+        ("BTC-USD", "all", str(AT), "--granularity: wanted one, like 1m, found 'all'"),
+        ("BTC-USD", "1m", "soon", "soon"),
+        ("BTC-USD", "1m", str(NOW + HOUR), "is not in the past"),
     ):
+        arguments = ("--product", product, "--granularity", granularity, "--start", start)
         assert await spot(*target, "explain", *arguments) == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert found in line
 
 
 async def test_a_database_without_tables_is_one_line(

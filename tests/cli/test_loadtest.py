@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from spot.cli import main
 from spot.clock import utc_now
 from spot.loadtest import LoadPlan, LoadRun
 from tests.fixtures.gateway import Publisher, running_gateway
@@ -83,3 +84,30 @@ async def test_stream_that_ends_is_opened_again_with_its_id(
             await eventually(lambda: load.figures.reconnects == 5 and load.streams == 5)
             assert gateway.hub.counts.opened["json", "resumed"] == 5
             assert not load.figures.errors
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://spot.example",
+        "spot.example:8080",
+        "http://",
+        "http://h:x",
+        "http://h:99999",
+        "http://[::1",
+    ],
+)
+def test_only_plain_http_urls_are_opened(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # A token must not go out in clear to whom https was meant.
+    assert main(["loadtest", "--url", url, "--token", "secret", "--streams", "1"]) == 2
+    wanted = f"spot loadtest: --url: wanted http://HOST[:PORT], found {url}\n"
+    assert capsys.readouterr().err == wanted
+
+
+def test_wrong_numbers_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["loadtest", "--streams", "0", "--seconds", "nan", "--connects=-0.5"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "spot loadtest: --streams: wanted 1 or more, found 0",
+        "spot loadtest: --seconds: wanted more than 0, found nan",
+        "spot loadtest: --connects: wanted more than 0, found -0.5",
+    ]

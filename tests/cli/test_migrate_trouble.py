@@ -75,6 +75,18 @@ def test_down_refuses_to_lose_rows_unless_forced(database_url: str) -> None:
     assert "took back 0003.shards" in forced.stdout
 
 
+def test_down_counts_the_rows_that_a_rollback_deletes(database_url: str) -> None:
+    execute(
+        database_url,
+        "INSERT INTO trade_gaps (exchange, product_id, first_id, last_id, before_at, found_at)"
+        " VALUES ('coinbase', 'A-USD', 5, NULL, NULL, now()), ('coinbase', 'A-USD', 1, 2, now(), now())",
+    )
+    refused = run("down", back_to("0007.endless_gaps"), "--yes", DATABASE_URL=database_url)
+    assert refused.returncode == 1
+    assert "loses 1 row of trade_gaps (0007.endless_gaps)" in refused.stdout
+    assert value(database_url, "SELECT count(*) FROM trade_gaps") == 2
+
+
 def test_down_takes_nothing_from_beneath_a_newer_migration(database_url: str) -> None:
     execute(
         database_url,

@@ -1,12 +1,20 @@
-"""What `spot up` refuses before it starts anything."""
+"""What `spot up` refuses before it starts anything, and what it says of a part that is late."""
 
+import io
+import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from shards.signals import SignalQueue, signal_queue
 from spot.cli import main
-from spot.cli.stack import free_port, refuse_busy_port
+from spot.cli import stack as module
+from spot.cli.stack import Plan, Stack, free_port, refuse_busy_port
+from spot.cli.terminal import Terminal
 from spot.errors import LocalError
 
 
@@ -58,3 +66,31 @@ def test_privileged_ports_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(LocalError, match="needs more rights"):
         refuse_busy_port(80)
+
+
+def test_a_late_part_is_one_clear_line_with_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(stack: Stack, _database_url: str, signals: SignalQueue) -> None:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        stack._launch("gateway", command, os.environ)
+        stack._until(lambda: False, "gateway", signals, 0.01)
+
+    monkeypatch.setattr(Stack, "_start", start)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://spot@127.0.0.1:1/none")
+    assert main(["up", "--port", str(free_port()), "--data-dir", str(tmp_path)]) == 1
+    log = tmp_path / "logs" / "gateway.log"
+    wanted = f"spot up: gateway: wanted it ready in 0.01 s, found it not: its log is {log}\n"
+    assert capsys.readouterr().err == wanted
+
+
+def test_late_candles_are_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CANDLES_SECONDS", 0.0)
+    plan = Plan(
+        directory=tmp_path, port=free_port(), shard_count=1, is_simulated=False,
+        simulate_arguments=(), database_url=None, environ={},
+    )  # fmt: skip
+    output = io.StringIO()
+    with signal_queue((signal.SIGTERM,)) as signals:
+        Stack(plan, Terminal(output))._await_candles(signals)
+    assert "none after 0 s, still trying" in output.getvalue()

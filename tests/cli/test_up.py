@@ -1,5 +1,6 @@
 """`spot demo` as people run it: from nothing to candles, and nothing left behind."""
 
+import argparse
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from spot.cli.stack import free_port, get
+from spot.cli.up import _plan, add_arguments
 from tests.fixtures.processes import Program, StartProcess, is_alive, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -44,6 +46,30 @@ def pid_of(program: Program, name: str) -> int:
         if name in Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     ]
     return min(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "in_force", "simulated"),
+    [
+        ([], "BTC-USD,ETH-USD", None),
+        (["--products", "SOL-USD"], "SOL-USD", None),
+        (["--simulate"], "BTC-USD,ETH-USD", "BTC-USD,ETH-USD"),
+        (["--simulate", "--products", "4"], "", "4"),
+        (["--simulate", "--products", "SOL-USD"], "SOL-USD", "SOL-USD"),
+    ],
+)
+def test_products_of_the_environment_hold_unless_others_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], in_force: str, simulated: str | None
+) -> None:
+    for name in ("DATABASE_URL", "SHARD_COUNT", "SHARD_INDEX", "PORT"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("SPOT_PRODUCTS", "BTC-USD,ETH-USD")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    plan = _plan(parser.parse_args(arguments))
+    assert plan.environ["SPOT_PRODUCTS"] == in_force
+    if simulated is not None:
+        assert plan.simulate_arguments == ("--products", simulated)
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_start_finds_the_candles(

@@ -112,6 +112,17 @@ def test_build_tests_before_it_pushes_and_migrates_before_it_deploys() -> None:
     assert waits["shards"] == waits["gateway"] == ["migrate"]
 
 
+def test_what_git_leaves_out_is_not_uploaded_either() -> None:
+    """A .gcloudignore replaces .gitignore, it does not add to it."""
+
+    def names(file: str) -> set[str]:
+        lines = (ROOT / file).read_text().split("\n")
+        patterns = {line.strip() for line in lines if line.strip() and line[0] != "#"}
+        return {pattern.removeprefix("**/").strip("/") for pattern in patterns}
+
+    assert names(".gitignore") - names(".gcloudignore") == set()
+
+
 @pytest.mark.process
 def test_gclouds_own_parser_accepts_the_build(cloud: Cloud, tmp_path: Path) -> None:
     def submit(path: Path) -> int:

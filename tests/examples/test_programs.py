@@ -12,6 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from spot.models import Granularity
 from tests.fixtures.examples import EXAMPLES
@@ -80,6 +82,34 @@ async def test_curl_client_prints_candles(database_url: str, publish: Publisher)
         await publish(make_candle(complete=True, at=60), make_candle(start=START + 60))
         found = [json.loads(line) for line in await lines_of(process, 2)]
         assert [(c["start"], c["complete"]) for c in found] == [(START, True), (START + 60, False)]
+
+
+async def test_curl_client_takes_candles_without_an_id() -> None:
+    """A replay out of the tables has none: the next break goes on after the last that had one."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+    asked_after = []
+    answers = ["id: e-1\n", "", "id: e-2\n"]
+
+    async def stream(request: web.Request) -> web.Response:
+        asked_after.append(request.headers.get("Last-Event-ID", ""))
+        number = len(asked_after)
+        head = answers[number - 1] if number <= len(answers) else ""
+        return web.Response(
+            text='event: opening\ndata: {"start":"replayed"}\n\n'
+            f"event: candle\n{head}data: {number}\n\n"
+        )
+
+    app = web.Application()
+    app.router.add_get("/api/v1/stream", stream)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        async with started(EXAMPLES / "stream.sh", str(server.make_url("/"))[:-1]) as process:
+            assert await lines_of(process, 4) == ["1", "2", "3", "4"]
+    finally:
+        await server.close()
+    assert asked_after[:4] == ["", "e-1", "e-1", "e-2"]
 
 
 async def test_frames_are_folded() -> None:

@@ -1,5 +1,7 @@
 """Bearer tokens: who may come in, for what, and what everybody else is told."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,10 +11,12 @@ from typing import Any
 import aiohttp
 import jwt
 import pytest
+from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from spot.clock import utc_now
 from spot.errors import SettingsError
+from spot.gateway import auth
 from spot.gateway.gateway import Pace
 from tests.fixtures.gateway import Publisher, open_stream, running_gateway
 from tests.fixtures.store import make_candle
@@ -152,3 +156,50 @@ async def test_keys_server_that_is_away_is_a_503_and_no_open_door(
         async with http.get(url + CANDLES, headers=bearer(token())) as answer:
             assert answer.status == 503
             assert (await answer.json())["error"]["code"] == "keys_unavailable"
+
+
+@contextlib.asynccontextmanager
+async def keys_server(text: bytes) -> AsyncIterator[str]:
+    """Serve `text` in three pieces, each later than the one before."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        size = len(text) // 3 + 1
+        for start in range(0, len(text), size):
+            await response.write(text[start : start + size])
+            await asyncio.sleep(0.05)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/keys", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
+    finally:
+        await runner.cleanup()
+
+
+async def test_keys_that_come_in_pieces_are_read_to_their_end(
+    database_url: str, publish: Publisher, http: aiohttp.ClientSession
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+    text = json.dumps({"keys": [jwk | {"kid": "one", "alg": "ES256"}]}).encode()
+    async with (
+        keys_server(text) as source,
+        running_gateway(database_url, auth_jwks=source) as (_, url),
+    ):
+        headers = bearer(token(key, "ES256", "one"))
+        async with http.get(url + CANDLES, headers=headers) as answer:
+            assert answer.status == 200
+
+
+async def test_keys_without_end_are_refused() -> None:
+    async with keys_server(b" " * (2 * auth.MAX_JWKS_BYTES)) as source:
+        with pytest.raises(ValueError, match=r"wanted a JWKS of at most 262144 bytes, found \d+"):
+            await auth._fetch(source)

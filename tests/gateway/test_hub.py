@@ -103,6 +103,25 @@ async def test_correction_of_an_old_candle_leaves_the_page_at_the_newest() -> No
     assert [e.json["revision"] for e in program.events[1:]] == [1]
 
 
+async def test_only_what_was_written_is_counted_and_only_once() -> None:
+    hub = Hub("e")
+    slow, gone, _ = sockets = [join(hub) for _ in range(3)]
+    slow.stall()
+    offer(hub, make_candle(at=1))
+    sockets.append(join(hub))  # what the tick brings is in its snapshot
+    offer(hub, make_candle(product_id="ETH-USD"))
+    await hub.tick()
+    gone.abort()
+    for number in range(3):
+        offer(hub, make_candle(at=2 + number, trades=2 + number))
+        await hub.tick()
+    frames = [frame for socket in sockets for frame in socket.writes]
+    assert hub.counts.writes == len(frames)
+    # A chunk is its length, a line break, the payload, a line break.
+    payloads = [frame.partition(b"\r\n")[2][:-2] for frame in frames]
+    assert hub.counts.bytes_out == sum(map(len, payloads))
+
+
 async def test_slow_stream_is_conflated_then_rejoins_with_everything_completed() -> None:
     hub = Hub("e")
     slow, quick = join(hub), join(hub)

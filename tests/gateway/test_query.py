@@ -55,6 +55,26 @@ def test_what_cannot_be_used_is_named(text: str, field: str) -> None:
     assert caught.value.body.field == field
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "''"),
+        ("product=", "''"),
+        ("product=*", "'*'"),
+        ("product=btc-usd&product=*", "'*,BTC-USD'"),
+        ("product=BTC-USD,ETH-USD", "'BTC-USD,ETH-USD'"),
+    ],
+)
+def test_candles_are_of_one_product_and_no_other_way_is_offered(text: str, found: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        query.read(query.CandlesQuery, parsed(text))
+    assert caught.value.body.message.endswith(f"wanted one product like BTC-USD, found {found}")
+    assert "product=*" not in caught.value.body.message
+    assert query.read(query.CandlesQuery, parsed("product=btc-usd&product=BTC-USD")).product == (
+        "BTC-USD"
+    )
+
+
 def test_unknown_granularity_names_the_allowed() -> None:
     with pytest.raises(ApiError) as caught:
         query.granularities(parsed("granularity=7m"))

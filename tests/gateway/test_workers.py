@@ -3,10 +3,15 @@
 import asyncio
 import os
 import signal
+import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import aiohttp
+import pytest
 
+from spot.gateway import workers as module
+from spot.gateway.workers import RESTART_SECONDS, Workers
 from tests.fixtures.gateway import Publisher, open_stream
 from tests.fixtures.processes import StartProcess, children_of, is_alive, wait_until
 from tests.fixtures.store import make_candle
@@ -83,3 +88,28 @@ async def test_what_does_not_get_better_ends_all_of_them(
     assert program.end(20) == 1
     assert "migrate" in program.log
     assert "Traceback" not in program.log
+
+
+@pytest.mark.parametrize("is_signalled", [True, False])
+def test_signal_in_the_restart_pause_forks_nobody(
+    monkeypatch: pytest.MonkeyPatch, *, is_signalled: bool
+) -> None:
+    parent = Workers(2, 0, lambda _place: 0)
+    forked: list[int] = []
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if is_signalled:
+            parent._on_signal(signal.SIGTERM, None)
+
+    monkeypatch.setattr(module, "_ended", lambda _pids: [(11, 1 << 8), (12, 1 << 8)])
+    monkeypatch.setattr(parent, "_fork", lambda index, _folder: forked.append(index))
+    parent._workers = {11: module._Worker(0, 0.0), 12: module._Worker(1, 0.0)}
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", pause)
+        assert parent._reap(Path()) == 0
+    for end in parent._pipe:
+        os.close(end)
+    assert pauses == [RESTART_SECONDS]
+    assert forked == ([] if is_signalled else [0, 1])

@@ -1,0 +1,76 @@
+"""When the writer writes: at once after a quiet moment, and never forgets what was not announced."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from spot.clock import monotonic
+from spot.store import BatchWriter, Lease, Pool
+from spot.store.batch import halves
+from spot.store.upsert import write_batch
+from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
+from tests.fixtures.writer import Source, running
+
+FLUSH_SECONDS = 3.0  # long, so that what is written sooner was announced
+
+
+@pytest.fixture
+def source() -> Source:
+    """The changes to write."""
+    return Source()
+
+
+@asynccontextmanager
+async def waiting(pool: Pool, lease: Lease, source: Source) -> AsyncIterator[BatchWriter]:
+    """Run a writer that found nothing yet and waits."""
+    writer = BatchWriter(
+        pool, exchange=EXCHANGE, lease=lease, collect=source.collect,
+        flush_seconds=FLUSH_SECONDS, max_rows=100,
+    )  # fmt: skip
+    async with running(writer):
+        await asyncio.sleep(0.2)
+        yield writer
+
+
+async def test_what_is_noticed_after_a_quiet_moment_is_written_at_once(
+    pool: Pool, lease: Lease, source: Source
+) -> None:
+    async with waiting(pool, lease, source) as writer:
+        source.change(make_candle())
+        began = monotonic()
+        writer.notice()
+        await eventually(lambda: writer.rows_written == 1)
+        assert monotonic() - began < FLUSH_SECONDS / 2
+        source.change(make_candle(start=START + 60))
+        writer.notice()  # while it pauses: not lost, and not before its time
+        await eventually(lambda: writer.rows_written == 2)
+        assert monotonic() - began >= FLUSH_SECONDS
+
+
+async def test_what_nobody_announced_is_written_after_a_while(
+    pool: Pool, lease: Lease, source: Source
+) -> None:
+    async with waiting(pool, lease, source) as writer:
+        source.change(make_candle())
+        await eventually(lambda: writer.rows_written == 1, seconds=FLUSH_SECONDS * 3)
+
+
+async def test_an_error_of_what_is_done_meanwhile_comes_out_and_frees_the_connection(
+    pool: Pool,
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    async with pool.connection() as connection:
+        with pytest.raises(ZeroDivisionError):
+            await write_batch(connection, EXCHANGE, [make_candle()], None, (), fail)
+        assert await write_batch(connection, EXCHANGE, [make_candle()], None)
+
+
+def test_a_refused_batch_is_divided_between_products() -> None:
+    names = ("A-USD", "A-USD", "A-USD", "A-USD", "B-USD")
+    candles = [make_candle(product_id=name, start=START + 60 * n) for n, name in enumerate(names)]
+    assert [len(half) for half in halves(candles)] == [4, 1]
+    assert [len(half) for half in halves(candles[:4])] == [2, 2]
