@@ -48,7 +48,7 @@ class Settings:
     products: tuple[str, ...] = ()  # SPOT_PRODUCTS; empty: all active ones of the quotes
     quotes: tuple[str, ...] = ("USD",)  # SPOT_QUOTES
     products_per_client: int = 8  # SPOT_PRODUCTS_PER_CLIENT; one WebSocket each
-    flush_ms: int = 50  # SPOT_FLUSH_MS; the oldest a changed candle may get before it is written
+    flush_ms: int = 50  # SPOT_FLUSH_MS; the pause between two writes of a shard
     flush_rows: int = 5_000  # SPOT_FLUSH_ROWS; the most rows in one transaction
     tick_ms: int = 50  # SPOT_TICK_MS; the gateway collects this long, then writes once
     grace_seconds: float = 2.0  # SPOT_GRACE_SECONDS; exchange time past a candle's end to wait

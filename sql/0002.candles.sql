@@ -5,8 +5,8 @@
 -- Rules the table lives by:
 -- * Only the key columns are indexed. The open candle is rewritten many times a second, and one index on a
 --   rewritten column (close, updated_at, ...) would end heap-only updates. The same is why leaves and
---   chunks are filled to 70 % only, and those of wide candles to 40 %: the next version of a row finds
---   room on its own page.
+--   chunks are filled to 70 % only, native leaves of wide candles to 40 %: the next version of a row
+--   finds room on its own page.
 -- * Native: LIST (granularity), below it RANGE (start) with a width per granularity, so that ten years of
 --   daily candles are a table or two and not four thousand. There is no default partition: it would block
 --   making the real one. candles_ensure() makes what is missing, while others write.

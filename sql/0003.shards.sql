@@ -39,7 +39,7 @@ CREATE TABLE shard_status (
     PRIMARY KEY (exchange, shard_index)
 ) WITH (fillfactor = 50);
 
-COMMENT ON TABLE shard_status IS 'The heartbeat of every shard, rewritten by its owner every few seconds';
+COMMENT ON TABLE shard_status IS 'The heartbeat of every shard, rewritten by its owner every second';
 COMMENT ON COLUMN shard_status.exchange IS 'coinbase or simulated';
 COMMENT ON COLUMN shard_status.shard_index IS 'The shard, from 0';
 COMMENT ON COLUMN shard_status.shard_count IS 'How many shards its fleet has';

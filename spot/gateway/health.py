@@ -15,7 +15,7 @@ import msgspec
 from spot.clock import unix_text
 from spot.store.status import ShardStatus
 
-# Exchange heartbeats come every second and shards report every few: three missed reports.
+# Exchange heartbeats and the reports of the shards come every second: no jitter is as long.
 STALE_SECONDS = 15.0
 
 
@@ -23,7 +23,7 @@ class Condition(enum.StrEnum):
     """How well the gateway, or one shard, does its work."""
 
     OK = "ok"
-    DEGRADED = "degraded"  # some products are behind
+    DEGRADED = "degraded"  # some products are behind, or some shard
     DOWN = "down"  # nothing is known to be fresh
 
 

@@ -32,7 +32,7 @@ from spot.store.survey import (
 _EXCHANGE_SECONDS = 5.0
 # Candles are completed by exchange time; what is stamped by this machine only logs and lags.
 _SKEW_WARN_SECONDS, _SKEW_FAIL_SECONDS = 1.0, 30.0
-# What a shard heard last; three of its own reports.
+# What a shard heard last: it reports every second, the exchange beats every second.
 _LAG_FAIL_SECONDS = 15.0
 _AHEAD_WARN = timedelta(days=1)
 # The queue is 8 GB: half full means a listener that does not read for hours.
