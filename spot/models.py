@@ -133,7 +133,10 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
                 f" found {self.open} {self.high} {self.low} {self.close}"
             )
         if not self.volume >= 0:
-            raise ModelError(f"candle of {self.product_id} at {self.start}: volume {self.volume}")
+            raise ModelError(
+                f"candle of {self.product_id} at {self.start}: wanted a volume of 0 or more, found"
+                f" {self.volume}"
+            )
 
     @property
     def key(self) -> CandleKey:

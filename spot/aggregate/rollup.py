@@ -53,15 +53,13 @@ def fold(
     )
 
 
-def envelope(folded: Candle | None, witness: Candle) -> Candle:
+def envelope(folded: Candle, witness: Candle) -> Candle:
     """Join an unproven fold with the exchange's cumulative candle of the same bucket.
 
     Each knows a part of the bucket's trades, so the larger volume, the higher high and the lower
     low are nearer to the truth, and the newer close is the close. The open is the exchange's: it
     saw the beginning. The result is partial.
     """
-    if folded is None:
-        return replace(witness, coverage=Coverage.PARTIAL)
     newer = folded if folded.updated_at >= witness.updated_at else witness
     return replace(
         witness,

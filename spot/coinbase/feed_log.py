@@ -1,8 +1,9 @@
 """What a feed client writes into the log: each trouble once, then seldom; each outage twice.
 
 An outage is one INFO when the connection is lost and one, with its length, when trades come again;
-the attempts between are DEBUG. The warning is the owner's of all clients: it is one outage to them. Bad frames are counted by kind; of each kind the first
-is logged with a sample of its text, then one of a thousand.
+the attempts between are DEBUG. The warning is the owner's of all clients: it is one outage to them.
+Bad frames are counted by kind; of each kind the first is logged with a sample of its text, then one
+of a thousand.
 """
 
 import logging

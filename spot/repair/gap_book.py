@@ -3,8 +3,9 @@
 Pure. The aggregator knows only what is missing now; the book compares that with what was missing
 before and says which rows to write. Every id that ever was missing is in exactly one row, and the
 open rows are exactly the missing ids: a hole filled in part becomes several rows. A gap without a
-known end is an open row too, until the feed is heard again. They must be committed together with the candles of the same moment, because a restart believes them: a trade
-that is in a stored candle and in an open row would be folded twice.
+known end is an open row too, until the feed is heard again. They must be committed together with
+the candles of the same moment, because a restart believes them: a trade that is in a stored candle
+and in an open row would be folded twice.
 """
 
 from collections import defaultdict

@@ -101,7 +101,10 @@ def unpack(payload: str) -> Notification:
     try:
         wire = _decoder.decode(payload)
         if wire.version != _VERSION or not 1 <= wire.part <= wire.parts:
-            raise StoreError(f"notification of version {wire.version}, part {wire.part}")
+            raise StoreError(
+                f"wanted version {_VERSION} and a part of 1 to {wire.parts}, found version"
+                f" {wire.version}, part {wire.part}"
+            )
         return Notification(
             exchange=wire.exchange,
             shard_index=wire.shard_index,
