@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.audit import Audit
 from spot.clock import from_unix, utc_now
@@ -246,3 +248,26 @@ async def test_a_newest_trade_that_never_came_is_fetched_before_its_minute_is_cl
         told = it.told[MINUTE, start]
         assert (told.complete, told.coverage, told.revision) == (True, Coverage.FULL, 0)
         assert numbers(told) == numbers(truth)
+
+
+async def test_a_candle_that_claims_too_much_is_refuted_when_rest_had_its_time(
+    start_exchange: StartExchange,
+) -> None:
+    exchange = await start_exchange(products=(PRODUCT,), rate=4)
+    exchange.clock.move_to(exchange.clock.now_ns())  # from here on nothing is traded
+    now = exchange.clock.now_us() // 1_000_000 + 1
+    start = FIVE.floor(now)
+    known = exchange.truth(PRODUCT, MINUTE, start - 60, now)
+    async with scene(exchange) as it:
+        await it.feed(known[0].first_trade_id, known[-1].last_trade_id)
+        it.aggregator.alive([PRODUCT], from_unix(now))
+        claim = replace(witness(known[-1]), start=start, volume=known[-1].volume + 10**9)
+        it.aggregator.witness(claim)
+        it.aggregator.alive([PRODUCT], from_unix(now + 3))
+        assert it.aggregator.is_doubted(PRODUCT)
+        async with it.mending():
+            await eventually(lambda: it.mender.counts["failed"] > 0)
+            assert it.aggregator.is_doubted(PRODUCT), "REST may lag behind"
+            it.aggregator.alive([PRODUCT], from_unix(now + 90))
+            await eventually(lambda: not it.aggregator.is_doubted(PRODUCT))
+        assert not [gap for gap in it.aggregator.gaps() if not gap.has_end]
