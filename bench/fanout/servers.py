@@ -62,10 +62,8 @@ class Server(Protocol):
         """Send candles that changed together to every stream."""
 
 
-class Nchan:
-    """nginx with the nchan module."""
-
-    name = "nchan"
+class Posted:
+    """A server that is fed over HTTP beside its streams."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], port: int, http: aiohttp.ClientSession
@@ -74,6 +72,12 @@ class Nchan:
         self.stream_url = f"http://127.0.0.1:{port}/stream"
         self._publish_url = f"http://127.0.0.1:{port}/publish"
         self._http = http
+
+
+class Nchan(Posted):
+    """nginx with the nchan module."""
+
+    name = "nchan"
 
     async def publish(self, candles: Sequence[Candle]) -> None:
         """Post each to the channel: a message is one event."""
@@ -85,18 +89,10 @@ class Nchan:
                 assert answer.status in {200, 201, 202}, answer.status
 
 
-class Bare:
+class Bare(Posted):
     """The floor: the same events, framed by whoever publishes, in one write a stream."""
 
     name = "bare writes"
-
-    def __init__(
-        self, process: subprocess.Popen[bytes], port: int, http: aiohttp.ClientSession
-    ) -> None:
-        self.process = process
-        self.stream_url = f"http://127.0.0.1:{port}/stream"
-        self._publish_url = f"http://127.0.0.1:{port}/publish"
-        self._http = http
 
     async def publish(self, candles: Sequence[Candle]) -> None:
         """Post the finished events."""
