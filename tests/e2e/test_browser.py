@@ -40,11 +40,14 @@ async def test_page_shows_what_the_database_holds(
         await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
         await until_ready(page, "BTC-USD")
         await until_state(page, "live")
-        # What happens next arrives by the stream alone: the open candle, and the one after it.
+        # What happens next arrives by the stream alone: the open candle's new state, its end, and
+        # the one after it, however close they come together.
         await publish(now(close=Decimal("97250.07"), trades=200, volume=Decimal("9.5")))
+        await until_bars(page, await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE))
+        await publish(now(complete=True, close=Decimal("97251"), trades=201, volume=Decimal("9.6")))
         await publish(now(start=START + 60, close=Decimal("97210.5"), trades=7))
         stored = await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE)
-        assert len(stored) == 2
+        assert [candle.complete for candle in stored] == [True, False]
         await until_bars(page, stored)
         await until_text(page, "#last", "97,210.50")
         await until_text(page, '.row[data-product="BTC-USD"] .price', "97,210.50")

@@ -261,7 +261,7 @@ async def test_a_candle_that_claims_too_much_is_refuted_when_rest_had_its_time(
     async with scene(exchange) as it:
         await it.feed(known[0].first_trade_id, known[-1].last_trade_id)
         it.aggregator.alive([PRODUCT], from_unix(now))
-        claim = replace(witness(known[-1]), start=start, volume=known[-1].volume + 10**9)
+        claim = witness(replace(known[-1], start=start, volume=known[-1].volume + 10**9))
         it.aggregator.witness(claim)
         it.aggregator.alive([PRODUCT], from_unix(now + 3))
         assert it.aggregator.is_doubted(PRODUCT)
