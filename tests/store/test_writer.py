@@ -5,7 +5,6 @@ from functools import partial
 import pytest
 
 from spot.store import (
-    BatchWriter,
     Lease,
     Pool,
     open_gaps,
@@ -45,15 +44,7 @@ async def test_long_batch_is_written_in_chunks_that_keep_a_product_and_its_gaps_
     """A restart believes both: a trade in a stored candle and an open gap would count twice."""
     products = ("ADA-USD", "BTC-USD", "ETH-USD")
     gaps = [make_gap(product_id, first_id) for product_id in products for first_id in (10, 20)]
-    writer = BatchWriter(
-        pool,
-        exchange=EXCHANGE,
-        lease=lease,
-        collect=source.collect,
-        collect_gaps=lambda: [gaps.pop()] if gaps else [],
-        flush_seconds=0.01,
-        max_rows=2,
-    )
+    writer = make_writer(pool, lease, source, gaps=gaps, max_rows=2)
     writer.collect()  # as while the database is away
     for _ in range(4):
         writer.collect()
@@ -119,15 +110,7 @@ async def test_gaps_are_written_without_a_candle_and_beside_one_the_table_refuse
     pool: Pool, lease: Lease, source: Source
 ) -> None:
     gaps = [make_gap(first_id=10), make_gap(first_id=20)]
-    writer = BatchWriter(
-        pool,
-        exchange=EXCHANGE,
-        lease=lease,
-        collect=source.collect,
-        collect_gaps=lambda: [gaps.pop()] if gaps else [],
-        flush_seconds=0.01,
-        max_rows=10,
-    )
+    writer = make_writer(pool, lease, source, gaps=gaps)
     assert await writer.flush() == 0
     assert len(await open_gaps(pool, EXCHANGE)) == 1
     source.change(make_candle(trades=2**64))
