@@ -163,11 +163,6 @@ class CandleUpdate(msgspec.Struct, frozen=True, gc=False):
 
     candle: Candle
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the interval is over; if so this update must reach the database."""
-        return self.candle.complete
-
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
     """One market. `alias` names the product whose book this one shares (BTC-USDC: BTC-USD)."""

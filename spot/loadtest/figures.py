@@ -44,7 +44,6 @@ class Figures:
     candles: int = 0  # candle events
     heartbeats: int = 0
     received_bytes: int = 0
-    reads: int = 0
     opened: int = 0
     reconnects: int = 0
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -55,7 +54,7 @@ class Figures:
 
     def restart(self) -> None:
         """Begin to measure: what came while the streams were opened does not count."""
-        self.candles = self.heartbeats = self.received_bytes = self.reads = 0
+        self.candles = self.heartbeats = self.received_bytes = 0
         self.since_update = Delays()
         self.since_frame = Delays()
         self.since_heartbeat = Delays()

@@ -68,7 +68,6 @@ class LoadStream(asyncio.Protocol):
             if not data:
                 return
         figures = self._figures
-        figures.reads += 1
         figures.received_bytes += len(data)
         # Nearly every read is whole events: nothing to put together, nothing to keep.
         text = self._carry + data if self._carry else data

@@ -186,8 +186,3 @@ class Verification:
 def _note(findings: Findings, differences: list[Difference]) -> None:
     room = MOST_DIFFERENCES - len(findings.differences)
     findings.differences += differences[: max(0, room)]
-
-
-def partial_rows(findings: Findings) -> int:
-    """Return how many stored rows are marked partial, whatever their numbers."""
-    return sum(tally.partial for tally in findings.tallies)
