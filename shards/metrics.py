@@ -38,6 +38,11 @@ _GAUGES = (
 )
 _COUNTERS = (
     _Number("trades", "trades", "Trades received, repetitions included"),
+    _Number("trades_late", "trades_late", "For time already let go: a repair fetches them"),
+    _Number(
+        "trades_refused", "trades_refused", "Stamped over 60 s ahead of their frame: not taken"
+    ),
+    _Number("trades_foreign", "trades_foreign", "Of products it does not write, see withheld"),
     _Number("rows_written", "rows_written", "Candle rows changed in the table"),
     _Number("rows_refused", "rows_refused", "Candles that found the batch full"),
     _Number("rows_rejected", "rows_rejected", "Candles the table refused"),

@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
@@ -66,6 +67,7 @@ class Ownership:
         self._wanted: tuple[str, ...] = ()
         self._withheld: tuple[str, ...] = ()
         self._tenure: Tenure | None = None
+        self._counted: Counter[str] = Counter()  # by the tenures that are over
         self._running: asyncio.Task[None] | None = None
         self._finished = asyncio.Event()
         self._started_at = utc_now()
@@ -179,6 +181,7 @@ class Ownership:
             return
         logger.info("another process took the shard: now its standby", extra={"shard": self._index})
         await self._stop_running()
+        self._counted += self._tenure.counts()
         self._tenure = None
         self._feed.attach(None, is_remembering=True)
 
@@ -243,22 +246,17 @@ class Ownership:
         )
         tenure = self._tenure
         if tenure is None:
-            return report
+            return replace(report, **self._counted)
         writer = tenure.writer
         return replace(
             report,
             phase=Phase.OWNER if self.is_owner else Phase.SUSPENDED,
             epoch=tenure.lease.epoch,
             gaps_open=sum(gap.has_end for gap in tenure.aggregator.gaps()),
-            rows_written=writer.rows_written,
             rows_pending=writer.rows_pending,
-            rows_refused=writer.rows_refused,
-            rows_rejected=writer.rows_rejected,
             pending_seconds=round(writer.pending_seconds, 3),
-            flushes=writer.flushes,
-            write_failures=writer.failures,
-            notifications_failed=writer.notifications_failed,
             last_flush_ms=writer.last_flush_ms,
+            **(self._counted + tenure.counts()),
         )
 
     def _status(self, tenure: Tenure, report: ShardReport) -> ShardStatus:

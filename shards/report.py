@@ -39,6 +39,9 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     products_withheld: int = 0  # a shard of a fleet of another count still writes these
     gaps_open: int = 0
     trades: int = 0
+    trades_late: int = 0
+    trades_refused: int = 0
+    trades_foreign: int = 0
     rows_written: int = 0
     rows_pending: int = 0
     rows_refused: int = 0

@@ -12,6 +12,7 @@ the shard in between. If somebody had, it is thrown away: the store knows better
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable
 
 from shards.feed import ShardFeed
@@ -96,6 +97,21 @@ class Tenure:
         """Go on under the next lease."""
         self.writer.renew(lease)
         self.lease = lease
+
+    def counts(self) -> Counter[str]:
+        """Return what it has counted since it began, each under its name in the shard's report."""
+        writer, aggregator = self.writer, self.aggregator
+        return Counter(
+            trades_late=aggregator.late_trades,
+            trades_refused=aggregator.refused_trades,
+            trades_foreign=aggregator.foreign_trades,
+            rows_written=writer.rows_written,
+            rows_refused=writer.rows_refused,
+            rows_rejected=writer.rows_rejected,
+            flushes=writer.flushes,
+            write_failures=writer.failures,
+            notifications_failed=writer.notifications_failed,
+        )
 
     async def drain(self, deadline_seconds: float) -> None:
         """Write what is left, open candles included; `run` must have ended."""

@@ -50,7 +50,7 @@ class Aggregator:
         self._sweep_at = EPOCH
         self._forgot_minute = 0
         self.exchange_at = EPOCH
-        self.foreign_trades = 0
+        self.foreign_trades = 0  # of products that are not followed
         self.add_products(product_ids)
 
     def add_products(self, product_ids: Iterable[str]) -> None:
@@ -231,6 +231,12 @@ class Aggregator:
         """How many trades came for time that was forgotten; their holes wait for a repair."""
         self._fold_waiting()
         return sum(product.late_trades for product in self._products.values())
+
+    @property
+    def refused_trades(self) -> int:
+        """How many trades were stamped too far in the future and not taken: a fault, not a trade."""
+        self._fold_waiting()
+        return sum(product.refused_trades for product in self._products.values())
 
     def recall(self, product_id: str, candles: Sequence[Candle], since: int) -> None:
         """Hold a product's candles since UNIX second `since` again, for a repair."""

@@ -110,11 +110,13 @@ class Evidence:
             self._spans.extend((hole.after, hole.before) for hole in ledger.holes)
         return True
 
-    def miss(self, trade_id: int, at: int, found_at: datetime) -> None:
-        """A trade came for time that is forgotten: it is missing, and may be news as such."""
+    def miss(self, trade_id: int, at: int, found_at: datetime) -> bool:
+        """A trade came for time that is forgotten: return whether it is missing only since now."""
         after = self.ledger.last_at
-        if self.ledger.miss(trade_id, at, found_at):
+        is_news = self.ledger.miss(trade_id, at, found_at)
+        if is_news:
             self._spans.append((after, at))
+        return is_news
 
     def confirm_tail(self, newest_id: int, sent: int) -> None:
         """Take a snapshot sent at `sent`: it holds the newest trades there are.

@@ -113,7 +113,7 @@ def test_trades_of_other_products_and_from_the_future_are_counted_and_left_out()
     desk.trades(foreign, sent=1)
     desk.trades(trade(1, 1, "10"), trade(2, 4_000, "11"), sent=1.1)
     desk.tell()
-    assert desk.aggregator.foreign_trades == 1
+    assert (desk.aggregator.foreign_trades, desk.aggregator.refused_trades) == (1, 1)
     assert desk.minute(0).trades == 1
     assert desk.aggregator.product_ids == (PRODUCT,)
 

@@ -24,18 +24,7 @@ from spot.store import (
 from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import SIMULATED, environ_of, until, until_feeding
 from tests.fixtures.processes import Program, StartProcess, is_alive
-from tests.fixtures.store import until_a_lock_is_waited_for
-
-
-async def end_session(pool: Pool, application: str) -> None:
-    """End the sessions of this name, but for one that waits for a lock: it comes next."""
-    async with pool.connection() as connection:
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name = %s AND datname = current_database()"
-            " AND wait_event_type IS DISTINCT FROM 'Lock'",
-            (application,),
-        )
+from tests.fixtures.store import end_session, until_a_lock_is_waited_for
 
 
 async def until_epoch(pool: Pool, epoch: int) -> list[ShardStatus]:
