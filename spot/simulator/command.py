@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from decimal import Decimal, InvalidOperation
@@ -10,7 +11,8 @@ from pathlib import Path
 import uvloop
 
 from spot import logs
-from spot.errors import SpotError
+from spot.errors import SettingsError, SpotError
+from spot.settings import Settings
 from spot.simulator.exchange import SimulatedExchange
 from spot.simulator.faults import Fault
 from spot.simulator.listing import MarketSettings
@@ -52,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until stopped; return the exit code."""
-    logs.set_up("INFO", program="simulate")
+    # The market is of the arguments alone; the environment says only what is logged.
+    settings = Settings.load(os.environ, need_database=False)
+    logs.set_up(settings.log_level, program="simulate")
     try:
         exchange = _exchange(args)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -67,7 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command by itself: `python -m spot.simulator`."""
     parser = argparse.ArgumentParser(prog="spot simulate", description=__doc__)
     add_arguments(parser)
-    return run(parser.parse_args(argv))
+    try:
+        return run(parser.parse_args(argv))
+    except SettingsError as exc:
+        for problem in exc.problems:
+            sys.stderr.write(f"spot simulate: {problem}\n")
+        return 2
 
 
 def _exchange(args: argparse.Namespace) -> SimulatedExchange:

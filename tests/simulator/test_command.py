@@ -1,9 +1,10 @@
 """`spot simulate` as a process: one clear line, a clean end, clear refusals."""
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,11 +16,13 @@ Start = Callable[..., Awaitable[asyncio.subprocess.Process]]
 
 
 @asynccontextmanager
-async def running(*args: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(
+    *args: str, environ: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command; kill it if the test does not end it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "spot.simulator", *args,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=os.environ | environ,
     )  # fmt: skip
     try:
         yield process
@@ -31,11 +34,11 @@ async def running(*args: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    """Start the command with arguments."""
+    """Start the command with arguments, and variables of the environment beside ours."""
     async with AsyncExitStack() as stack:
 
-        async def start_command(*args: str) -> asyncio.subprocess.Process:
-            return await stack.enter_async_context(running(*args))
+        async def start_command(*args: str, **environ: str) -> asyncio.subprocess.Process:
+            return await stack.enter_async_context(running(*args, environ=environ))
 
         yield start_command
 
@@ -66,6 +69,27 @@ async def test_it_says_where_it_is_and_stops_cleanly(
             assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
             _, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
+
+
+async def test_it_logs_what_the_environment_asks_for(
+    start: Start, http: aiohttp.ClientSession
+) -> None:
+    process = await start("--port", "0", "--products", "3", SPOT_LOG_LEVEL="debug")
+    line = await _first_line(process)
+    url = next(part for part in line.split() if part.startswith("SPOT_WS_URL=")).partition("=")[2]
+    assert process.stderr is not None
+    async with http.ws_connect(url), asyncio.timeout(10):
+        logged = await process.stderr.readline()
+    assert b'"severity":"DEBUG"' in logged
+
+
+async def test_a_wrong_setting_is_named(start: Start) -> None:
+    process = await start("--port", "0", SPOT_LOG_LEVEL="loud")
+    async with asyncio.timeout(30):
+        _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert errors.startswith(b"spot simulate: SPOT_LOG_LEVEL: wanted DEBUG")
+    assert errors.count(b"\n") == 1
 
 
 async def test_it_replays_a_file(start: Start, http: aiohttp.ClientSession) -> None:
