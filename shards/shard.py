@@ -34,8 +34,10 @@ logger = logging.getLogger(__name__)
 
 # How often it is looked whether all clients are connected.
 WATCH_SECONDS = 0.5
-# The start waits this long for the list before it falls back to the table.
-PRODUCTS_SECONDS = 8.0
+# The start waits so long for the list before it falls back to the table, and the mender makes pauses
+# of its own: less than REST's usual patience, but a try that is not answered leaves time for a second.
+# The list, the largest answer, takes two seconds.
+REST_SETTINGS = RestSettings(request_timeout_seconds=5.0, deadline_seconds=10.0)
 # Of the products that are not live so many are named; the numbers tell of all.
 MOST_NAMES = 50
 # The exchange's public budget is 10 requests a second and address; the fleet may share one.
@@ -95,7 +97,7 @@ class Shard:
                 settings.rest_url,
                 settings.exchange_url,
                 requests_per_second=budget,
-                settings=RestSettings(deadline_seconds=PRODUCTS_SECONDS),
+                settings=REST_SETTINGS,
             ) as rest,
         ):
             listing = Listing(settings, self._index, pool, rest)
