@@ -1,7 +1,12 @@
 """What the environment says, read once at a program's entry into one frozen struct.
 
 `Settings.load(os.environ)` reports every problem together (`SettingsError`) and never shows a
-secret. Nothing else reads the environment; defaults live here and nowhere else.
+secret; defaults live here. Besides, the environment is read where no setting is asked for:
+
+- `spot/cli/healthcheck.py`: PORT, with the same default; it runs every few seconds and imports little.
+- `spot/store/schema.py`: PGOPTIONS, which libpq would read if we gave it no options of our own; the
+  other PG* it reads itself. USER is set there where it is missing.
+- `spot/cli/stack.py`, `spot/cli/local_postgres.py`: all of it, handed on to the programs they start.
 """
 
 import dataclasses

@@ -1,10 +1,15 @@
 """The gateway's settings: what they take, what they refuse, and that no secret is shown."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import spot.settings
 from spot.errors import SettingsError
 from spot.settings import Settings
 
+ROOT = Path(__file__).parents[1]
 DATABASE = {"DATABASE_URL": "postgresql://somebody@somewhere/spot"}
 SECRET = "x" * 32
 
@@ -81,3 +86,15 @@ def test_a_wrong_url_is_told_whole_but_for_a_password(text: str, found: str) -> 
 def test_secret_and_keys_are_one_or_the_other() -> None:
     with pytest.raises(SettingsError, match="SPOT_AUTH_JWKS"):
         Settings.load(DATABASE | {"SPOT_AUTH_SECRET": SECRET, "SPOT_AUTH_JWKS": "/keys.json"})
+
+
+def test_whoever_else_reads_the_environment_is_named() -> None:
+    named = re.findall(r"`(spot/[\w/]+\.py)`", spot.settings.__doc__ or "")
+    found = {
+        str(path.relative_to(ROOT))
+        for package in ("spot", "shards")
+        for path in (ROOT / package).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"os\.environ|getenv", line) and "Settings.load(" not in line
+    }
+    assert found == set(named)
