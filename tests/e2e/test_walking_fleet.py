@@ -167,8 +167,8 @@ async def test_every_product_is_on_one_shard_and_connects_are_spread(
     assert sorted(name for product_ids in carried for name in product_ids) == sorted(
         exchange.product_ids
     )
-    assert exchange.connects.peak < 8
-    assert exchange.messages.peak < 8
+    assert exchange.connects.peak <= 8
+    assert exchange.messages.peak <= 8
     assert exchange.connects.refused == exchange.messages.refused == 0
     assert len(children_of(fleet.process.pid)) == shards
     assert fleet.stop() == 0, fleet.log
