@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from spot.coinbase.client import FeedClient
 
 
-_TIMED = (TradesReceived, HeartbeatReceived, CandlesReceived)
+_OTHERS_TIMED = (HeartbeatReceived, CandlesReceived)
 
 
 class ShardFeed:
@@ -103,7 +103,9 @@ class ShardFeed:
         for event in events:
             if isinstance(event, TradesReceived):
                 self.trades += len(event.trades)
-            if isinstance(event, _TIMED) and event.sent_at > self.exchange_at:
+                if event.sent_at > self.exchange_at:
+                    self.exchange_at = event.sent_at
+            elif isinstance(event, _OTHERS_TIMED) and event.sent_at > self.exchange_at:
                 self.exchange_at = event.sent_at
             if self._is_remembering:
                 self._recent.add(event, client.product_ids, self._clock())

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
 import msgspec
 
 from spot.backoff import Backoff
@@ -22,22 +21,17 @@ from spot.coinbase import protocol
 from spot.coinbase.auth import Credentials
 from spot.coinbase.events import ErrorReceived, FeedEvent
 from spot.coinbase.feed_log import FeedLog
+from spot.coinbase.socket import ConnectError, FeedSocket
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 logger = logging.getLogger(__name__)
 
-# The most that one frame may hold; aiohttp's own 4 MiB would end the connection without a word
-# the day snapshots grow.
-_MAX_FRAME_BYTES = 16 * 1024 * 1024
 # How often deadlines are looked at, at the latest: a renewal after a lost frame waits so long.
 _WATCH_SECONDS = 0.5
 # heartbeats, market_trades, candles: the turns a client takes before it connects.
 _SUBSCRIPTION_MESSAGES = 3
-
-_DATA_TYPES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
-_Socket = aiohttp.ClientWebSocketResponse[bool]
 
 
 class Gate(Protocol):
@@ -64,7 +58,6 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Times of one client, in seconds."""
 
     connect_timeout_seconds: float = 10.0  # TCP, TLS and upgrade together
-    send_timeout_seconds: float = 5.0  # a full send buffer means a dead peer
     close_timeout_seconds: float = 2.0  # a fleet must be gone in 8
     backoff_base_seconds: float = 0.5  # the first reconnect is quick: deploys cut connections
     backoff_cap_seconds: float = 30.0
@@ -108,6 +101,7 @@ class FeedClient:
         self._protocol: protocol.Protocol | None = None
         self._wake = asyncio.Event()
         self._verdict: str | None = None  # why this connection must end
+        self._known_troubles = 0
         self._log = FeedLog(name)
 
     @property
@@ -135,62 +129,43 @@ class FeedClient:
     async def run(self) -> None:
         """Hold a connection until cancelled."""
         await asyncio.sleep(self._connect_delay_seconds)
-        async with aiohttp.ClientSession() as session:
-            while True:
-                reason = self.lost_reason = await self._connect_and_serve(session)
-                delay_seconds = self._backoff.next_delay()
-                self._log.lost(reason, delay_seconds)
-                await asyncio.sleep(delay_seconds)
+        while True:
+            await self._take_turns()
+            reason = self.lost_reason = await self._connect_and_serve()
+            delay_seconds = self._backoff.next_delay()
+            self._log.lost(reason, delay_seconds)
+            await asyncio.sleep(delay_seconds)
 
-    async def _connect_and_serve(self, session: aiohttp.ClientSession) -> str:
-        """Live through one connection; return why it ended or never came to be."""
-        try:
-            socket = await self._connect(session)
-        except TimeoutError:
-            return f"no connection within {self._settings.connect_timeout_seconds:g} s"
-        except (aiohttp.ClientError, OSError) as exc:
-            return f"no connection: {exc}"
-        try:
-            return await self._serve(socket)
-        finally:
-            await self._close(socket)
-
-    async def _connect(self, session: aiohttp.ClientSession) -> _Socket:
+    async def _take_turns(self) -> None:
         # Both turns are taken before the connection: once it is open, the exchange closes it
         # unless a subscription arrives within 5 s, and a queue may be longer than that.
         if self._message_gate:
             await self._message_gate.acquire(_SUBSCRIPTION_MESSAGES)
         if self._connect_gate:
             await self._connect_gate.acquire()
-        async with asyncio.timeout(self._settings.connect_timeout_seconds):
-            return await session.ws_connect(
-                self._url,
-                max_msg_size=_MAX_FRAME_BYTES,
-                decode_text=False,  # the decoder reads bytes; a str would be one more copy
-                timeout=aiohttp.ClientWSTimeout(ws_close=self._settings.close_timeout_seconds),
-            )
 
-    async def _serve(self, socket: _Socket) -> str:
-        """Subscribe and read until the connection ends; return why."""
+    async def _connect_and_serve(self) -> str:
+        """Live through one connection; return why it ended or never came to be."""
         conversation = protocol.Protocol(
             self.product_ids,
             make_jwt=_jwt_maker(self._credentials),
             timeouts=self._settings.timeouts,
         )
+        socket = FeedSocket(lambda: self._open(socket, conversation), self._take)
         reason = "stopped"
-        self._open(conversation)
         try:
-            failure = await self._send(socket, conversation.connected(monotonic()))
-            reason = failure or await self._converse(socket, conversation)
+            try:
+                await socket.open(self._url, self._settings.connect_timeout_seconds)
+            except ConnectError as exc:
+                reason = f"no connection: {exc}"
+            else:
+                reason = await self._converse(socket, conversation)
         finally:
-            self._protocol = None
-            self.is_connected = False
-            if conversation.is_proven:
-                self._backoff.reset()
-            self._sink.disconnected(self, reason)
+            self._end(conversation, reason)
+            await socket.close(self._settings.close_timeout_seconds)
         return reason
 
-    async def _converse(self, socket: _Socket, conversation: protocol.Protocol) -> str:
+    async def _converse(self, socket: FeedSocket, conversation: protocol.Protocol) -> str:
         """Read beside a watch until either ends the connection; return why.
 
         Neither raises to end it: before Python 3.13 a TaskGroup whose child failed forgets a
@@ -198,39 +173,48 @@ class FeedClient:
         """
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(self._watch(socket, conversation), name=f"{self.name} watch")
-            ending = await self._read(socket, conversation)
+            ending = await socket.wait_closed()
             watch.cancel()
         return self._verdict or ending
 
-    def _open(self, conversation: protocol.Protocol) -> None:
+    def _open(self, socket: FeedSocket, conversation: protocol.Protocol) -> None:
         if self.connected_at is not None:
             self.reconnects += 1
         self._protocol = conversation
         self._verdict = None
+        self._known_troubles = 0
         self.is_connected = True
         self.connected_at = utc_now()
         self._log.connected(self._url)
         self._sink.connected(self)
+        for frame in conversation.connected(monotonic()):  # their turns are taken
+            socket.send(frame)
 
-    async def _read(self, socket: _Socket, conversation: protocol.Protocol) -> str:
-        """Hand on every frame until there are no more; return how it ended."""
-        troubles = 0
-        # No task per frame and no timeout per read: either would cost half of the time.
-        while True:
-            message = await socket.receive()
-            if message.type not in _DATA_TYPES:
-                return _ending(message.type, message.data, socket.close_code)
-            events = conversation.receive(message.data, monotonic())
-            self.frames += 1
-            if events:
-                self._sink.received(self, events)
-            if conversation.troubles != troubles:
-                troubles = conversation.troubles
-                self._log.trouble(message.data, events)
-                if _is_key_refused(events):
-                    self._credentials = None  # market data needs no key: go on without
+    def _end(self, conversation: protocol.Protocol, reason: str) -> None:
+        if self._protocol is None:
+            return  # it never came to be
+        self._protocol = None
+        self.is_connected = False
+        if conversation.is_proven:
+            self._backoff.reset()
+        self._sink.disconnected(self, reason)
 
-    async def _watch(self, socket: _Socket, conversation: protocol.Protocol) -> None:
+    def _take(self, frame: bytes) -> None:
+        """Hand on what one frame tells."""
+        conversation = self._protocol
+        if conversation is None:
+            return
+        events = conversation.receive(frame, monotonic())
+        self.frames += 1
+        if events:
+            self._sink.received(self, events)
+        if conversation.troubles != self._known_troubles:
+            self._known_troubles = conversation.troubles
+            self._log.trouble(frame, events)
+            if _is_key_refused(events):
+                self._credentials = None  # market data needs no key: go on without
+
+    async def _watch(self, socket: FeedSocket, conversation: protocol.Protocol) -> None:
         """Say what the protocol wants said; close the socket when a deadline has passed."""
         verdict: str | None = None
         while verdict is None:
@@ -243,37 +227,16 @@ class FeedClient:
                 self._log.recovered()
             verdict = conversation.check(monotonic())
             if verdict is None:
-                verdict = await self._say(socket, conversation.frames_to_send())
+                await self._say(socket, conversation.frames_to_send())
         self._verdict = verdict
-        await socket.close()  # which ends the reading
+        await socket.close(self._settings.close_timeout_seconds)  # which ends the waiting
 
-    async def _say(self, socket: _Socket, frames: list[str]) -> str | None:
-        """Send frames within the address' budget; return what went wrong."""
+    async def _say(self, socket: FeedSocket, frames: list[str]) -> None:
+        """Send frames within the address' budget."""
         for frame in frames:
             if self._message_gate:
                 await self._message_gate.acquire()
-            failure = await self._send(socket, [frame])
-            if failure:
-                return failure
-        return None
-
-    async def _send(self, socket: _Socket, frames: list[str]) -> str | None:
-        """Send frames whose turns are taken; return what went wrong."""
-        try:
-            for frame in frames:
-                async with asyncio.timeout(self._settings.send_timeout_seconds):
-                    await socket.send_str(frame)
-        except (aiohttp.ClientError, OSError) as exc:  # a TimeoutError is an OSError
-            return f"cannot send: {exc!r}"
-        return None
-
-    async def _close(self, socket: _Socket) -> None:
-        """Say goodbye; whoever does not answer is left after the close timeout."""
-        try:
-            async with asyncio.timeout(self._settings.close_timeout_seconds):
-                await socket.close()
-        except (TimeoutError, aiohttp.ClientError, OSError) as exc:
-            logger.debug("close unanswered", extra={"client": self.name, "error": repr(exc)})
+            socket.send(frame)
 
 
 def _jwt_maker(credentials: Credentials | None) -> Callable[[], str] | None:
@@ -285,9 +248,3 @@ def _jwt_maker(credentials: Credentials | None) -> Callable[[], str] | None:
 
 def _is_key_refused(events: list[FeedEvent]) -> bool:
     return any(isinstance(e, ErrorReceived) and "authentication" in e.message for e in events)
-
-
-def _ending(kind: aiohttp.WSMsgType, error: object, close_code: int | None) -> str:
-    if kind is aiohttp.WSMsgType.ERROR:
-        return f"broken: {error}"
-    return f"closed by the exchange with code {close_code}"

@@ -2,11 +2,13 @@
 
 `decode` takes one frame and returns one message; it never raises. Only the channels Spot
 subscribes are described, only by the fields it reads: other fields are skipped, other channels
-become `OtherMessage`. Numbers and times stay strings here, because turning them into exact values
-is a decision (`parse`) and because a JSON decoder would round the nanoseconds of a time.
+become `OtherMessage`. Numbers and times of trades stay strings here, because turning them into
+exact values is a decision (`parse`) and because a JSON decoder rounds the nanoseconds of a time,
+which could move a trade into the next minute; the frame's own time may be rounded.
 """
 
-from typing import TypeAlias
+from datetime import datetime
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -66,7 +68,7 @@ class SubscriptionsEvent(msgspec.Struct, frozen=True, gc=False):
 class _Envelope(msgspec.Struct, frozen=True, gc=False, tag_field="channel"):
     """What frames of every channel carry; `sequence_num` counts all frames of a connection."""
 
-    timestamp: str
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
     sequence_num: int
 
 

@@ -87,16 +87,13 @@ class Protocol:
         self._next_renewal_at = 0.0
         self.live_products: frozenset[str] = frozenset()  # those with a first frame of trades
         self.is_proven = False
+        # How many frames were bad in any way; whoever logs compares this one number.
+        self.troubles = 0
         self.dropped = 0  # malformed frames
         self.late = 0  # frames that came twice or behind their successors
         self.errors = 0  # frames in which the exchange refused something
         self.breaks = 0  # jumps of the sequence
         self.foreign = 0  # trades and candles of products nobody asked for
-
-    @property
-    def troubles(self) -> int:
-        """How many frames were bad in any way; whoever logs compares this one number."""
-        return self.dropped + self.errors + self.breaks
 
     def connected(self, now: float) -> list[str]:
         """Return the frames that subscribe everything; send them at once (within 5 seconds)."""
@@ -130,19 +127,14 @@ class Protocol:
     def receive(self, frame: str | bytes, now: float) -> list[FeedEvent]:
         """Take one frame; return what it tells, or nothing."""
         message = decode(frame)
-        before: list[FeedEvent] = []
-        if not self._sequence.goes_on(message.sequence_num):
-            step = self._place(message, before, now)
-            if step is Step.LATE and not isinstance(message, MarketTradesMessage):
-                return before  # older than what is known; trades alone have ids to sort them by
         try:
-            if isinstance(message, MarketTradesMessage):
-                events = self._read_trades(message, now)
-            else:
-                events = self._read(message, now)
+            if self._sequence.goes_on(message.sequence_num):
+                if isinstance(message, MarketTradesMessage):
+                    return self._read_trades(message, now)
+                return self._read(message, now)
+            return self._receive_out_of_turn(message, now)
         except FrameError as exc:
-            events = [self._drop(str(exc), now)]
-        return before + events if before else events
+            return [self._drop(str(exc), now)]
 
     def next_deadline(self) -> float:
         """Return when `check` should be asked next, if no frame moves it further."""
@@ -169,6 +161,19 @@ class Protocol:
             self._renew(now)
         return None
 
+    def _receive_out_of_turn(self, message: Message, now: float) -> list[FeedEvent]:
+        """Take a frame that is not the next one, or of which that is not known."""
+        before: list[FeedEvent] = []
+        step = self._place(message, before, now)
+        if step is Step.LATE and not isinstance(message, MarketTradesMessage):
+            return before  # older than what is known; trades alone have ids to sort them by
+        try:
+            if isinstance(message, MarketTradesMessage):
+                return before + self._read_trades(message, now)
+            return before + self._read(message, now)
+        except FrameError as exc:
+            return [*before, self._drop(str(exc), now)]
+
     def _place(self, message: Message, events: list[FeedEvent], now: float) -> Step:
         """Follow the sequence over every frame, whatever is in it."""
         if message.sequence_num is None:
@@ -180,6 +185,7 @@ class Protocol:
             self.late += 1
         elif step is Step.BROKEN:
             self.breaks += 1
+            self.troubles += 1
             events.append(SequenceBroken(expected, message.sequence_num))
             self._suspect(now)
         return step
@@ -196,6 +202,7 @@ class Protocol:
             case ErrorMessage(text):
                 self._last_error = text
                 self.errors += 1
+                self.troubles += 1
                 return [ErrorReceived(text)]
             case MalformedMessage(reason):
                 return [self._drop(reason, now)]
@@ -203,22 +210,25 @@ class Protocol:
                 return []
 
     def _read_trades(self, message: MarketTradesMessage, now: float) -> list[FeedEvent]:
-        sent_at = parse.instant(message.timestamp)
+        sent_at = parse.utc(message.timestamp)
         events: list[FeedEvent] = []
         for event in message.events:
-            found = parse.trades(event.trades, self._products)
-            self.foreign += len(event.trades) - len(found)
+            wires = event.trades
+            found = parse.trades(wires, self._products)
+            if len(found) != len(wires):
+                self.foreign += len(wires) - len(found)
             if found:
                 events.append(TradesReceived(found, event.type == "snapshot", sent_at))
                 if len(self.live_products) < len(self._products):
                     self.live_products |= {trade.product_id for trade in found}
-        self._unconfirmed.discard(TRADES)
+        if self._unconfirmed:
+            self._unconfirmed.discard(TRADES)
         self._is_probing = False
         self._trades_due_at = now + self._quiet_seconds
         return events
 
     def _read_candles(self, message: CandlesMessage) -> list[FeedEvent]:
-        sent_at = parse.instant(message.timestamp)
+        sent_at = parse.utc(message.timestamp)
         events: list[FeedEvent] = []
         for event in message.events:
             found = parse.live_candles(event.candles, self._products, sent_at)
@@ -229,7 +239,7 @@ class Protocol:
         return events
 
     def _read_heartbeats(self, message: HeartbeatsMessage, now: float) -> list[FeedEvent]:
-        sent_at = parse.instant(message.timestamp)
+        sent_at = parse.utc(message.timestamp)
         counters = [event.heartbeat_counter for event in message.events]
         events: list[FeedEvent] = [
             HeartbeatReceived(c if isinstance(c, int) else parse.whole(c), sent_at)
@@ -243,7 +253,7 @@ class Protocol:
         return events
 
     def _read_subscriptions(self, message: SubscriptionsMessage) -> list[FeedEvent]:
-        sent_at = parse.instant(message.timestamp)
+        sent_at = parse.utc(message.timestamp)
         events: list[FeedEvent] = []
         for event in message.events:
             channels = {name: tuple(ids) for name, ids in event.subscriptions.items()}
@@ -253,6 +263,7 @@ class Protocol:
 
     def _drop(self, reason: str, now: float) -> FrameDropped:
         self.dropped += 1
+        self.troubles += 1
         self._suspect(now)
         return FrameDropped(reason)
 
