@@ -25,15 +25,23 @@ TABLE = """
 """
 
 
+IS_NEW = hasattr(CandlesPostgres, "_prepare")  # 3.x queues dictionaries, 2.x tuples
+START = 1_748_779_200
+
+
 def update(number):
     """Return one update of a candle as its queue holds it."""
-    now = datetime(2025, 6, 1, 12)  # noqa: DTZ001 - its columns have no zone
+    symbol = f"B{number % 556:04d}-USD"
     candle = {
-        "start": 1_748_779_200, "stop": 1_748_779_260, "interval": "1m", "trades": number,
+        "start": START, "stop": START + 60, "interval": "1m", "trades": number,
         "open": "97000.00", "close": "97012.34", "high": "97112.75", "low": "96887.01",
         "volume": f"{number / 81:.8f}", "closed": False,
     }  # fmt: skip
-    return "COINBASE", f"B{number % 556:04d}-USD", now, now, candle
+    if IS_NEW:
+        times = {"timestamp": START, "receipt_timestamp": START}
+        return {"exchange": "COINBASE", "symbol": symbol, **times, **candle}
+    now = datetime(2025, 6, 1, 12)  # noqa: DTZ001 - its columns have no zone
+    return "COINBASE", symbol, now, now, candle
 
 
 async def main():
@@ -44,6 +52,8 @@ async def main():
     backend = CandlesPostgres(
         host=HOST, port=int(PORT), user=USER, db=DATABASE, table="peer_candles"
     )
+    if IS_NEW:
+        await backend.connect()
     batches = [[update(at + i) for i in range(BATCH)] for at in range(0, ROWS, BATCH)]
     await backend.write_batch(batches.pop())
     began = time.monotonic()
