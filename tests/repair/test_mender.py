@@ -141,9 +141,10 @@ async def test_a_beginning_is_mended_by_the_days_settled_candles(
         async with it.mending():
             await eventually(it.is_whole)
         assert it.differences() == []
-        day = it.told[Granularity.ONE_DAY, Granularity.ONE_DAY.floor(utc_now())]
-        assert day.coverage is Coverage.FULL or not day.complete
-        assert it.told[MINUTE, first_minute(it)].coverage is Coverage.FULL
+        day = Granularity.ONE_DAY.floor(first_minute(it))
+        truth = exchange.truth(PRODUCT, MINUTE, day, first_minute(it) + 60)
+        told = [it.told[MINUTE, minute.start] for minute in truth]
+        assert {candle.coverage for candle in told} == {Coverage.FULL}
         gaps = [gap for gap in it.aggregator.gaps() if gap.has_end]
         (row,) = it.book.compare(gaps, utc_now())
         assert (row.how, row.first_id) == ("candles", 1)
