@@ -2,7 +2,7 @@
 
 500 products at nine granularities, two shards, one gateway, a thousand streams of one product at
 all granularities each, the exchange and the clients too: all on this machine. Open candles coarser
-than a minute may wait for a second where trading never pauses, so they are told apart.
+than a minute may wait for their turn where trading never pauses, so they are told apart.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ def measure(effort: Effort) -> Report:
 
 
 def checks(rows: Sequence[Row]) -> list[Check]:
-    """Compare with the targets, for minutes and for all: coarser ones may wait by design."""
+    """Compare with the targets, for minutes and for all."""
     return [
         Check(f"{key}, {row['candles']}", float(str(row[key])), bound, is_minimum=False)
         for row in rows

@@ -25,8 +25,9 @@ class Aggregator:
     `grace_seconds`: exchange time a candle waits after its end for stragglers. `hold_seconds`: how
     long after its end it waits for missing evidence before it is closed as partial.
     `coarse_every_seconds`: how often an open candle coarser than a minute is told where trading
-    never pauses; after a pause it is told at once. `on_bucket`
-    gets every finished, full five minutes folded from trades, and the channel's last word on them.
+    never pauses; after a pause it is told at once. The exchange sends a product's trades every
+    quarter of a second, so by default none of them waits. `on_bucket` gets every finished, full
+    five minutes folded from trades, and the channel's last word on them.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Aggregator:
         *,
         grace_seconds: float = 2.0,
         hold_seconds: float = 10.0,
-        coarse_every_seconds: float = 1.0,
+        coarse_every_seconds: float = 0.2,
         on_bucket: OnBucket | None = None,
     ) -> None:
         self._grace = round(grace_seconds * MICRO)

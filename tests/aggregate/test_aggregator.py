@@ -3,6 +3,7 @@
 from decimal import Decimal
 from itertools import pairwise
 
+from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.pace import BURST
 from spot.models import Coverage, Granularity, Source, Trade
 from tests.fixtures.desk import PRODUCT, Desk, at, trade
@@ -98,6 +99,13 @@ def test_where_trading_never_pauses_open_coarse_candles_are_told_once_a_second()
     told = days_told(Desk(coarse_every_seconds=1), 1, [step / 10 for step in range(100)])
     assert 10 + BURST - 2 <= len(told) <= 10 + BURST
     assert all(later - earlier >= 0.9 for earlier, later in pairwise(told[BURST:]))
+
+
+def test_what_the_exchange_sends_at_its_pace_is_told_at_every_width_at_once() -> None:
+    desk = Desk()
+    desk.aggregator = Aggregator([PRODUCT])  # as a shard has it
+    frames = [step / 4 for step in range(200)]
+    assert days_told(desk, 1, frames) == frames
 
 
 def test_after_a_pause_open_coarse_candles_are_told_at_once() -> None:
