@@ -122,9 +122,7 @@ class BatchWriter:
 
     def collect(self) -> None:
         """Take what changed into the batch without writing; the batch is bounded, and conflates."""
-        now = monotonic()
-        for update in self._collect():
-            self._batch.put(update.candle, now)
+        self._batch.put_all((update.candle for update in self._collect()), monotonic())
         for gap in self._collect_gaps():
             self._gaps[gap.product_id, gap.first_id] = gap
 
@@ -238,9 +236,9 @@ class BatchWriter:
         """Write `candles`; halve them as long as one of them is what the table refuses."""
         packed: list[str] = []
 
-        def pack() -> None:  # nearly always every candle changed, and these are the payloads
+        def pack(numbers: Sequence[str]) -> None:  # nearly always all changed, and these are told
             with contextlib.suppress(StoreError):  # told when it matters, not in the transaction
-                packed[:] = self._pack(candles)
+                packed[:] = self._pack(candles, numbers)
 
         try:
             changed = await write_batch(
@@ -260,9 +258,8 @@ class BatchWriter:
             return await self._write_or_split(connection, (), gaps)
         if changed:
             self.rows_written += len(changed)
-            if len(changed) < len(candles):
-                candles, packed = [c for c in candles if c.key in changed], []
-            await self._announce(connection, candles, packed)
+            is_all = len(changed) == len(candles)
+            await self._announce(connection, changed, packed if is_all else [])
         return len(changed)
 
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
@@ -274,14 +271,11 @@ class BatchWriter:
             )
         self.rows_rejected += 1
 
-    def _pack(self, candles: Sequence[Candle]) -> list[str]:
+    def _pack(self, candles: Sequence[Candle], numbers: Sequence[str] = ()) -> list[str]:
         """Return the notifications of the next flush."""
+        shard, epoch, flush = self._lease.shard_index, self._lease.epoch, self._flush_number + 1
         return notification.pack(
-            candles,
-            exchange=self._exchange,
-            shard_index=self._lease.shard_index,
-            epoch=self._lease.epoch,
-            flush=self._flush_number + 1,
+            candles, numbers, exchange=self._exchange, shard_index=shard, epoch=epoch, flush=flush
         )
 
     async def _announce(

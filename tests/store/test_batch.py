@@ -132,6 +132,19 @@ def test_failed_writes_lose_nothing(states: list[Candle], data: st.DataObject) -
     assert {c.key: c for c in batch.take(100)} == expected
 
 
+@given(st.lists(candle_states(), max_size=30), st.integers(1, 6))
+def test_many_at_once_wait_as_one_by_one(states: list[Candle], most: int) -> None:
+    together, alone = CandleBatch(most), CandleBatch(most)
+    together.put_all(states, 7.0)
+    for state in states:
+        alone.put(state, 7.0)
+    assert together.oldest_age(9.0) == alone.oldest_age(9.0)
+    assert together.refused == alone.refused
+    assert together.refused_complete == alone.refused_complete
+    assert together.take(1_000) == alone.take(1_000)
+    assert len(together) == 0
+
+
 @given(candle_states(), candle_states())
 def test_of_two_states_one_may_replace_the_other(one: Candle, other: Candle) -> None:
     other = msgspec.structs.replace(other, product_id=one.product_id, start=one.start)

@@ -1,7 +1,7 @@
 """When the writer writes: at once after a quiet moment, and never forgets what was not announced."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -60,7 +60,7 @@ async def test_what_nobody_announced_is_written_after_a_while(
 async def test_an_error_of_what_is_done_meanwhile_comes_out(
     pool: Pool,
 ) -> None:
-    def fail() -> None:
+    def fail(numbers: Sequence[str]) -> None:
         raise ZeroDivisionError
 
     async with pool.connection() as connection:
