@@ -18,6 +18,7 @@ from spot.coinbase.events import (
     FeedEvent,
     FrameDropped,
     HeartbeatReceived,
+    OtherThanTrades,
     SequenceBroken,
     SubscriptionsReceived,
     TradesReceived,
@@ -101,14 +102,18 @@ class ShardFeed:
         """Take one frame's events."""
         aggregator = self._aggregator
         for event in events:
-            if isinstance(event, TradesReceived):
-                self.trades += len(event.trades)
-                if event.sent_at > self.exchange_at:
-                    self.exchange_at = event.sent_at
-            elif isinstance(event, _OTHERS_TIMED) and event.sent_at > self.exchange_at:
-                self.exchange_at = event.sent_at
             if self._is_remembering:
                 self._recent.add(event, client.product_ids, self._clock())
+            if isinstance(event, TradesReceived):  # nearly every one: no call more than it needs
+                trades, sent_at = event.trades, event.sent_at
+                self.trades += len(trades)
+                if sent_at > self.exchange_at:
+                    self.exchange_at = sent_at
+                if aggregator is not None:
+                    aggregator.add_trades(trades, is_snapshot=event.is_snapshot, sent_at=sent_at)
+                continue
+            if isinstance(event, _OTHERS_TIMED) and event.sent_at > self.exchange_at:
+                self.exchange_at = event.sent_at
             if aggregator is not None:
                 _take(aggregator, client.product_ids, event)
         self._notice()
@@ -124,12 +129,10 @@ class ShardFeed:
         self._notice()
 
 
-def _take(aggregator: Aggregator, product_ids: tuple[str, ...], event: FeedEvent | None) -> None:
+def _take(
+    aggregator: Aggregator, product_ids: tuple[str, ...], event: OtherThanTrades | None
+) -> None:
     match event:
-        case TradesReceived():
-            aggregator.add_trades(
-                event.trades, is_snapshot=event.is_snapshot, sent_at=event.sent_at
-            )
         case HeartbeatReceived():
             aggregator.alive(product_ids, event.sent_at)
         case CandlesReceived():

@@ -46,8 +46,7 @@ class Aggregator:
         self._products: dict[str, ProductCandles] = {}
         self._touched: set[str] = set()
         self._released: set[str] = set()
-        self._waiting: defaultdict[str, list[Trade]] = defaultdict(list)  # not folded yet
-        self._waiting_trades = 0
+        self._waiting: list[Trade] = []  # not folded yet
         self._sweep_at = EPOCH
         self._forgot_minute = 0
         self.exchange_at = EPOCH
@@ -108,11 +107,10 @@ class Aggregator:
             self._fold(_by_product(trades), is_snapshot=True, sent_at=sent_at)
             self.advance(sent_at)
             return
-        for trade in trades:
-            self._waiting[trade.product_id].append(trade)
-        self._waiting_trades += len(trades)
-        self.advance(sent_at)
-        if self._waiting_trades >= MOST_WAITING:
+        self._waiting += trades
+        if sent_at > self.exchange_at:
+            self.advance(sent_at)
+        if len(self._waiting) >= MOST_WAITING:
             self._fold_waiting()
 
     def _fold_waiting(self) -> None:
@@ -121,8 +119,8 @@ class Aggregator:
         Whatever asks for a state, or came after these trades, calls this first.
         """
         if self._waiting:
-            waiting, self._waiting, self._waiting_trades = self._waiting, defaultdict(list), 0
-            self._fold(waiting, is_snapshot=False, sent_at=self.exchange_at)
+            waiting, self._waiting = self._waiting, []
+            self._fold(_by_product(waiting), is_snapshot=False, sent_at=self.exchange_at)
 
     def _fold(
         self, trades_of: Mapping[str, Sequence[Trade]], *, is_snapshot: bool, sent_at: datetime
@@ -289,7 +287,7 @@ class Aggregator:
 
 
 def _by_product(trades: Iterable[Trade]) -> dict[str, list[Trade]]:
-    found: dict[str, list[Trade]] = {}
+    found: defaultdict[str, list[Trade]] = defaultdict(list)
     for trade in trades:
-        found.setdefault(trade.product_id, []).append(trade)
+        found[trade.product_id].append(trade)
     return found

@@ -69,12 +69,12 @@ class SequenceBroken(msgspec.Struct, frozen=True, gc=False):
     found: int
 
 
-FeedEvent: TypeAlias = (
-    TradesReceived
-    | CandlesReceived
+OtherThanTrades: TypeAlias = (
+    CandlesReceived
     | HeartbeatReceived
     | SubscriptionsReceived
     | ErrorReceived
     | FrameDropped
     | SequenceBroken
 )
+FeedEvent: TypeAlias = TradesReceived | OtherThanTrades

@@ -100,21 +100,6 @@ def trade(wire: WireTrade) -> Trade:
     A size of zero is taken: it adds nothing to a volume, while dropping it would tear a hole into
     the ids that no repair could fill.
     """
-    price_text, size_text, id_text = wire.price, wire.size, wire.trade_id
-    # The checks of `whole`, `number` and `instant` in one go, for half of the time. What is odd in
-    # any way goes the way that says what is wrong. That there is one point at most, and a digit at
-    # all, the constructors see.
-    if len(price_text) <= _SHORT and len(size_text) <= _SHORT and len(id_text) <= _MAX_ID_LENGTH:
-        digits = f"{price_text}{size_text}{id_text}".replace(".", "")
-        if digits.isdigit() and digits.isascii():
-            try:
-                paid, size, found_id = Decimal(price_text), Decimal(size_text), int(id_text)
-                at = _from_text(wire.time)
-            except (InvalidOperation, ValueError):
-                pass
-            else:
-                if paid and at.tzinfo is UTC and _FIRST_YEAR <= at.year < _END_YEAR:
-                    return Trade(wire.product_id, found_id, paid, size, at)
     return Trade(
         wire.product_id,
         whole(wire.trade_id),
@@ -131,11 +116,33 @@ def trade_id(found: Trade) -> int:
 
 def trades(wires: Sequence[WireTrade], products: Container[str]) -> tuple[Trade, ...]:
     """Return the trades of `products`, oldest first; the wire has them newest first."""
-    if len(wires) == 1:  # most frames
-        (wire,) = wires
-        return (trade(wire),) if wire.product_id in products else ()
-    found = [trade(wire) for wire in wires if wire.product_id in products]
-    found.sort(key=trade_id)
+    found: list[Trade] = []
+    for wire in wires:
+        if wire.product_id not in products:
+            continue
+        price_text, size_text, id_text = wire.price, wire.size, wire.trade_id
+        # What `trade` checks, in one go and for half of the time. What is odd in any way goes the
+        # way that says what is wrong. That there is one point at most, and a digit at all, the
+        # constructors see.
+        if (
+            len(price_text) <= _SHORT
+            and len(size_text) <= _SHORT
+            and len(id_text) <= _MAX_ID_LENGTH
+        ):
+            digits = f"{price_text}{size_text}{id_text}".replace(".", "")
+            if digits.isdigit() and digits.isascii():
+                try:
+                    paid, size, found_id = Decimal(price_text), Decimal(size_text), int(id_text)
+                    at = _from_text(wire.time)
+                except (InvalidOperation, ValueError):
+                    pass
+                else:
+                    if paid and at.tzinfo is UTC and _FIRST_YEAR <= at.year < _END_YEAR:
+                        found.append(Trade(wire.product_id, found_id, paid, size, at))
+                        continue
+        found.append(trade(wire))
+    if len(found) > 1:
+        found.sort(key=trade_id)
     return tuple(found)
 
 
