@@ -69,7 +69,7 @@ async def test_lasting_trouble_ends_at_the_deadline(
 ) -> None:
     rest_exchange.troubles = [trouble]
     settings = msgspec.structs.replace(
-        QUICK, request_timeout_seconds=0.1, deadline_seconds=0.3, backoff_cap_seconds=0.02
+        QUICK, request_timeout_seconds=0.3, deadline_seconds=0.9, backoff_cap_seconds=0.05
     )
     rest = CoinbaseRest(
         f"{rest_address}/api", rest_address, requests_per_second=1_000, settings=settings
