@@ -54,7 +54,7 @@ def measure(effort: Effort) -> Report:
             " are compared, the peers' at one minute."
         ),
         seed=SEED, repeats=repeats, cores=len(machine.cores()), notes=notes, checks=checks(rows),
-        versions=machine.versions("aiohttp", "msgspec", "uvloop")
+        versions=machine.versions("picows", "msgspec", "uvloop")
         | {peer.name: install.version(peer) for peer in peers},
     )  # fmt: skip
 
