@@ -169,8 +169,9 @@ async def test_every_product_is_on_one_shard_and_connects_are_spread(
     )
     assert exchange.connects.peak <= 8
     assert exchange.messages.peak <= 8
+    assert exchange.connects.refused == 0
     # A machine that stands still for a moment lets three connects' messages arrive together.
-    assert exchange.connects.refused + exchange.messages.refused <= 1
+    assert exchange.messages.refused <= 1
     assert len(children_of(fleet.process.pid)) == shards
     assert fleet.stop() == 0, fleet.log
     assert fleet.family() == []
