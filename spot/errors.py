@@ -5,6 +5,7 @@ SpotError
 ├── CredentialError     the API key cannot be used; the program does not start
 ├── ModelError          a value breaks an invariant of its type
 ├── FrameError          one message of the exchange is malformed; it alone is dropped
+├── ConnectError        no WebSocket to the exchange came to be; the client tries again
 ├── ExchangeError       a REST answer of the exchange that is not the wanted one
 ├── StoreError          the database refuses
 │   ├── SchemaError     the tables are missing or of another version
@@ -35,6 +36,10 @@ class ModelError(SpotError, ValueError):
 
 class FrameError(SpotError):
     """A message of the exchange is not what its channel promises."""
+
+
+class ConnectError(SpotError):
+    """No WebSocket to the exchange came to be; the text says why."""
 
 
 class ExchangeError(SpotError):

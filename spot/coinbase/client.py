@@ -21,7 +21,8 @@ from spot.coinbase import protocol
 from spot.coinbase.auth import Credentials
 from spot.coinbase.events import ErrorReceived, FeedEvent
 from spot.coinbase.feed_log import FeedLog
-from spot.coinbase.socket import ConnectError, FeedSocket
+from spot.coinbase.socket import FeedSocket
+from spot.errors import ConnectError
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -16,6 +16,8 @@ from collections.abc import Callable
 import aiohappyeyeballs
 import picows
 
+from spot.errors import ConnectError
+
 # The most that one message may hold: a snapshot of eight products is some hundred kilobytes.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # How long one address of a host may take before the next is tried beside it (RFC 8305).
@@ -28,10 +30,6 @@ _TEXT = picows.WSMsgType.TEXT
 # The library tells of every connection itself; whoever holds one tells it better.
 _library_logger = logging.getLogger("picows")
 _library_logger.setLevel(logging.CRITICAL)
-
-
-class ConnectError(Exception):
-    """No connection came to be; the text says why."""
 
 
 class FeedSocket(picows.WSListener):

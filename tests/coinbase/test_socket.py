@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from spot.coinbase import socket as feed_socket
-from spot.coinbase.socket import MAX_MESSAGE_BYTES, ConnectError, FeedSocket
+from spot.coinbase.socket import MAX_MESSAGE_BYTES, FeedSocket
+from spot.errors import ConnectError
 from tests.fixtures.certificate import make_certificate
 from tests.fixtures.store import eventually
 
