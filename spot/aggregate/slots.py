@@ -63,12 +63,16 @@ class Slots:
 
     def mark_between(self, after: int, until: int | None) -> None:
         """Mark every interval that overlaps the time between two moments."""
+        first = after // MICRO
+        last = NEVER if until is None else until // MICRO
         for granularity, slots in self.of.items():
-            width = granularity.seconds
-            for start in slots:
-                is_before = until is not None and start * MICRO > until
-                if (start + width) * MICRO > after and not is_before:
-                    self.marked[granularity].add(start)
+            width, marked = granularity.seconds, self.marked[granularity]
+            oldest = granularity.floor(first)
+            if (last - oldest) // width < len(slots):
+                # A repair proves minute after minute with days of them held: not all are looked at.
+                marked.update(start for start in range(oldest, last + 1, width) if start in slots)
+            else:
+                marked.update(start for start in slots if oldest <= start <= last)
 
     def mark_parents(self, granularity: Granularity, start: int) -> None:
         """Mark what folds from an interval."""

@@ -1,0 +1,32 @@
+"""Which held intervals a span of time touches: the short way must find what the long one does."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot.aggregate.evidence import MICRO
+from spot.aggregate.slots import Slots
+from spot.models import Granularity
+
+DAY = Granularity.ONE_DAY.seconds
+seconds = st.integers(0, 2 * DAY)
+moments = st.one_of(seconds.map(lambda second: second * MICRO), st.integers(-1, 2 * DAY * MICRO))
+
+
+@given(
+    starts=st.sets(seconds, max_size=40), span=st.tuples(moments, moments), has_end=st.booleans()
+)
+def test_exactly_the_intervals_that_overlap_a_span_are_marked(
+    starts: set[int], span: tuple[int, int], has_end: bool
+) -> None:
+    after, until = min(span), max(span)
+    slots = Slots()
+    for start in starts:
+        slots.make(Granularity.ONE_MINUTE, Granularity.ONE_MINUTE.floor(start))
+    slots.mark_between(after, until if has_end else None)
+    for granularity, held in slots.of.items():
+        assert slots.marked[granularity] == {
+            start
+            for start in held
+            if (start + granularity.seconds) * MICRO > after
+            and (not has_end or start * MICRO <= until)
+        }
