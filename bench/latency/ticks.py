@@ -7,6 +7,9 @@ from pathlib import Path
 
 from spot.loadtest import Delays
 
+# What cutting a time to milliseconds can take from it.
+_CUT_US = 999
+
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
@@ -33,9 +36,15 @@ class Ticks:
         return cls((int(line[0]), int(line[1])) for line in lines if len(line) == 2)
 
     def sent_us(self, traded_us: int) -> int | None:
-        """Return when a trade of this time was sent; None where no tick told it."""
+        """Return when a trade of this time, cut to milliseconds, was sent.
+
+        None where no tick told it, or where a tick was in that very millisecond: the trade may
+        have come with that one or with the next, a quarter of a second later.
+        """
         at = bisect_left(self._told, traded_us)
-        return self._sent[at] if at < len(self._sent) else None
+        if at < len(self._told) and self._told[at] >= traded_us + _CUT_US:
+            return self._sent[at]
+        return None
 
 
 def delays(samples: Sequence[Sample], ticks: Ticks, since_us: int) -> dict[str, Delays]:
