@@ -151,10 +151,12 @@ class BatchWriter:
         """Wait for `notice`, and for what comes with it; not for ever, news may come unannounced."""
         if self._news.is_set():
             return
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._flush_seconds):
                 await self._news.wait()
-                await asyncio.sleep(GATHER_SECONDS)
+        except TimeoutError:
+            return
+        await asyncio.sleep(GATHER_SECONDS)
 
     async def flush(self) -> int:
         """Write everything that changed; return how many rows did. StoreError: it all waits."""
