@@ -15,7 +15,7 @@ from playwright.async_api import CDPSession, Page
 
 from spot.clock import monotonic, utc_now
 from spot.models import Candle
-from spot.store import CHANNEL, Pool, pack, save_products, save_status
+from spot.store import CHANNEL, Pool, pack, save_products, save_status, spell
 from tests.fixtures.gateway import make_product, make_status
 from tests.fixtures.store import EXCHANGE, make_candle
 
@@ -81,7 +81,9 @@ class Crowd:
 
     async def _tell(self, candles: list[Candle]) -> None:
         self._flush += 1
-        payloads = pack(candles, exchange=EXCHANGE, shard_index=0, epoch=1, flush=self._flush)
+        payloads = pack(
+            spell(candles), exchange=EXCHANGE, shard_index=0, epoch=1, flush=self._flush
+        )
         async with self._pool.connection() as connection:
             for payload in payloads:
                 await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))

@@ -23,7 +23,7 @@ from spot.cli.local_database import local_database
 from spot.clock import monotonic
 from spot.gateway.elements import candle_json
 from spot.models import Candle
-from spot.store import CHANNEL, pack, save_products, schema
+from spot.store import CHANNEL, pack, save_products, schema, spell
 from spot.store.pool import Connection, connect
 from tests.fixtures.gateway import make_product
 
@@ -119,7 +119,9 @@ class Spot:
     async def publish(self, candles: Sequence[Candle]) -> None:
         """Notify as a shard does after its commit."""
         self._flush += 1
-        (payload,) = pack(candles, exchange="coinbase", shard_index=0, epoch=1, flush=self._flush)
+        (payload,) = pack(
+            spell(candles), exchange="coinbase", shard_index=0, epoch=1, flush=self._flush
+        )
         await self._connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
 
 

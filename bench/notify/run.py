@@ -21,7 +21,7 @@ from spot.clock import monotonic, utc_now
 from spot.gateway.hub import Hub
 from spot.gateway.tail import Tail
 from spot.models import Granularity
-from spot.store import CHANNEL, Pool, open_pool, pack
+from spot.store import CHANNEL, Pool, open_pool, pack, spell
 from spot.store.listener import CandleListener
 from spot.store.notification import Notification
 
@@ -121,7 +121,7 @@ async def _tick(hub: Hub) -> None:
 def _send(url: str, flushes: int, products: int, start: Event) -> None:
     since = Granularity.ONE_DAY.floor(utc_now()) + 3600
     packed = [
-        pack(batch, exchange=EXCHANGE, shard_index=0, epoch=1, flush=number)
+        pack(spell(batch), exchange=EXCHANGE, shard_index=0, epoch=1, flush=number)
         for number, batch in enumerate(
             rounds(product_names(products), seed=SEED, since=since, count=flushes), 1
         )

@@ -11,8 +11,7 @@ from pathlib import Path
 from bench.write.batches import FIRST_ROUNDS, rounds
 from spot.models import Candle
 from spot.store import statements
-from spot.store.spelling import spell_numbers
-from spot.store.upsert import copy_line
+from spot.store.spelling import spell
 
 EXCHANGE = "bench"
 _RUN_SECONDS = 120.0
@@ -53,7 +52,7 @@ def _script(path: Path, batches: Sequence[list[Candle]]) -> Path:
     with path.open("w") as script:
         script.write(f"{statements.CREATE_STAGE};\n{_NOW}\\o /dev/null\n")
         for batch in batches:
-            lines = "".join(map(copy_line, batch, map(spell_numbers, batch)))
+            lines = "".join(spell(batch))
             script.write(f"BEGIN;\n{copy};\n{lines}\\.\n{upsert};\nCOMMIT;\n")
         script.write(f"\\o\n{_NOW}")
     return path

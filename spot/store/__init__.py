@@ -14,8 +14,9 @@ from spot.store.pool import Connection, Pool, connect, open_pool
 from spot.store.products import all_products, get_active_products, save_products
 from spot.store.reader import candles, candles_since, changed_since, newest_candles
 from spot.store.schema import MigrationStatus, check_schema, migrate, rollback
+from spot.store.spelling import spell
 from spot.store.status import ShardStatus, read_statuses, save_status
-from spot.store.upsert import upsert_candle, upsert_candles
+from spot.store.upsert import upsert_candles
 from spot.store.writer import BatchWriter
 
 __all__ = [
@@ -48,7 +49,7 @@ __all__ = [
     "save_gaps",
     "save_products",
     "save_status",
+    "spell",
     "unpack",
-    "upsert_candle",
     "upsert_candles",
 ]

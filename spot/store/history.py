@@ -16,7 +16,7 @@ from spot.models import Candle, CandleKey, Granularity
 from spot.store import history_statements as sql
 from spot.store import notification, statements
 from spot.store.pool import Connection, Pool, acquire
-from spot.store.upsert import stage_row
+from spot.store.spelling import spell
 
 # No shard has it: for the gateways an operator's command is a writer of its own.
 OPERATOR_SHARD = -1
@@ -126,7 +126,7 @@ async def announce(
 ) -> None:
     """Tell the gateways of corrected candles; `flush` counts from 1 within an `epoch`."""
     payloads = notification.pack(
-        candles, exchange=exchange, shard_index=OPERATOR_SHARD, epoch=epoch, flush=flush
+        spell(candles), exchange=exchange, shard_index=OPERATOR_SHARD, epoch=epoch, flush=flush
     )
     async with acquire(source) as connection:
         for payload in payloads:
@@ -154,8 +154,7 @@ async def _mend(
     by_key = {candle.key: candle for candle in candles}
     async with connection.cursor() as cursor:
         async with cursor.copy(statements.COPY_STAGE) as copy:
-            for candle in by_key.values():
-                await copy.write_row(stage_row(candle))
+            await copy.write("".join(spell(by_key.values())))
         parameters = {"exchange": exchange, "unproven": unproven, "wrong": wrong}
         await cursor.execute(sql.MEND_STAGE, parameters)
         rows = await cursor.fetchall()

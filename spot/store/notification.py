@@ -2,25 +2,25 @@
 
 PostgreSQL's notifications are at most 7999 bytes, may be lost and are never repeated. So every
 payload names its shard, the shard's epoch, the flush and its part of it (`part` 1 to `parts`):
-whoever sees a hole or a new epoch reads the tables again. Compact JSON arrays; numbers exact.
+whoever sees a hole or a new epoch reads the tables again. That is a JSON array in the first line;
+a line of `spelling` for each candle follows.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from decimal import Decimal
-from functools import lru_cache
+from itertools import accumulate
 
 import msgspec
 
-from spot.clock import from_unix_microseconds
 from spot.errors import StoreError
-from spot.models import Candle, Coverage, Granularity, Source
-from spot.store.spelling import microseconds, spell_numbers
+from spot.models import Candle
+from spot.store.spelling import read_line
 
 CHANNEL = "candle"
 # The server refuses 8000 bytes; the rest is room for nothing in particular.
 MAX_PAYLOAD_BYTES = 7_900
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,27 +35,9 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     candles: tuple[Candle, ...]
 
 
-class _Row(msgspec.Struct, array_like=True, frozen=True):
-    """A candle on the wire: the order of the fields is the format."""
+class _Head(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """The first line: the order of the fields is the format."""
 
-    product_id: str
-    granularity: str
-    start: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-    trades: int | None
-    last_trade_id: int | None
-    complete: int
-    coverage: Coverage
-    revision: int
-    source: Source
-    updated_us: int
-
-
-class _Wire(msgspec.Struct, array_like=True, frozen=True):
     version: int
     exchange: str
     shard_index: int
@@ -63,108 +45,62 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True):
     flush: int
     part: int
     parts: int
-    rows: tuple[_Row, ...]
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(_Wire)
+_decoder = msgspec.json.Decoder(_Head)
 
 
 def pack(
-    candles: Sequence[Candle],
-    numbers: Sequence[str] = (),
-    *,
-    exchange: str,
-    shard_index: int,
-    epoch: int,
-    flush: int,
+    lines: Sequence[str], *, exchange: str, shard_index: int, epoch: int, flush: int
 ) -> list[str]:
-    """Return the payloads of one flush, each under the server's limit, in the candles' order.
+    """Return the payloads of one flush, each under the server's limit, in the order of `lines`.
 
-    `numbers`: what `spell_numbers` made of each candle, where it is known.
+    `lines` are the changed candles' as `spell` made them.
     """
     head = (_VERSION, exchange, shard_index, epoch, flush)
     # No number of parts can be longer than this one.
-    longest_head = len(_encoder.encode((*head, len(candles), len(candles)))) + len(",[]")
-    parts: list[list[str]] = []
-    room = 0
-    for candle, spelled in zip(candles, numbers or map(spell_numbers, candles), strict=True):
-        row = _encode_row(candle, spelled)
-        size = (len(row) if row.isascii() else len(row.encode())) + len(",")
-        if longest_head + size > MAX_PAYLOAD_BYTES:
-            raise StoreError(f"a candle of {candle.product_id[:40]!r} does not fit into a payload")
-        if size > room:
-            parts.append([])
-            room = MAX_PAYLOAD_BYTES - longest_head
-        parts[-1].append(row)
-        room -= size
+    longest_head = len(_encoder.encode((*head, len(lines), len(lines)))) + len("\n")
+    room = MAX_PAYLOAD_BYTES - longest_head
+    is_ascii = "".join(lines).isascii()
+    ends = [*accumulate(len(line) if is_ascii else len(line.encode()) for line in lines)]
+    bodies: list[str] = []
+    at = packed = 0
+    while at < len(lines):
+        end = bisect_right(ends, packed + room)
+        if end == at:
+            name = lines[at].partition("\t")[0]
+            raise StoreError(f"a candle of {name[:40]!r} does not fit into a payload")
+        bodies.append("".join(lines[at:end]))
+        at, packed = end, ends[end - 1]
     return [
-        f"{_encoder.encode((*head, number, len(parts)))[:-1].decode()},[{','.join(rows)}]]"
-        for number, rows in enumerate(parts, 1)
+        f"{_encoder.encode((*head, number, len(bodies))).decode()}\n{body}"
+        for number, body in enumerate(bodies, 1)
     ]
 
 
 def unpack(payload: str) -> Notification:
     """Return what `pack` packed; raise StoreError for anything else."""
+    first, *lines = payload.split("\n")
     try:
-        wire = _decoder.decode(payload)
-        if wire.version != _VERSION or not 1 <= wire.part <= wire.parts:
+        head = _decoder.decode(first)
+        if head.version != _VERSION or not 1 <= head.part <= head.parts:
             raise StoreError(
-                f"wanted version {_VERSION} and a part of 1 to {wire.parts}, found version"
-                f" {wire.version}, part {wire.part}"
+                f"wanted version {_VERSION} and a part of 1 to {head.parts}, found version"
+                f" {head.version}, part {head.part}"
             )
+        if not lines or lines.pop():
+            raise StoreError("not a notification of ours: its end is missing")
         return Notification(
-            exchange=wire.exchange,
-            shard_index=wire.shard_index,
-            epoch=wire.epoch,
-            flush=wire.flush,
-            part=wire.part,
-            parts=wire.parts,
-            candles=tuple(map(_decode_row, wire.rows)),
+            exchange=head.exchange,
+            shard_index=head.shard_index,
+            epoch=head.epoch,
+            flush=head.flush,
+            part=head.part,
+            parts=head.parts,
+            candles=tuple(map(read_line, lines)),
         )
     # ValueError: not JSON, not the format, an invariant; ArithmeticError: a time beyond the
     # calendar, a number that cannot be compared.
     except (ValueError, ArithmeticError) as exc:
         raise StoreError(f"not a notification of ours: {exc}") from exc
-
-
-def _encode_row(candle: Candle, spelled: str) -> str:
-    """Return the JSON of one candle, spelled here: an encoder takes three times as long."""
-    numbers = spelled.replace("\t", '","')
-    trades, last_id = candle.trades, candle.last_trade_id
-    state = _state(candle.complete, candle.coverage, candle.revision, candle.source)
-    return (
-        f'[{_quoted(candle.product_id)},"{candle.granularity.short}",{candle.start},"{numbers}"'
-        f",{'null' if trades is None else trades},{'null' if last_id is None else last_id}"
-        f"{state}{microseconds(candle.updated_at)}]"
-    )
-
-
-@lru_cache(maxsize=256)
-def _state(complete: bool, coverage: Coverage, revision: int, source: Source) -> str:
-    return f',{complete:d},"{coverage.value}",{revision},"{source.value}",'
-
-
-@lru_cache(maxsize=4096)
-def _quoted(name: str) -> str:
-    return _encoder.encode(name).decode()
-
-
-def _decode_row(row: _Row) -> Candle:
-    return Candle(
-        product_id=row.product_id,
-        granularity=Granularity.parse(row.granularity),
-        start=row.start,
-        open=row.open,
-        high=row.high,
-        low=row.low,
-        close=row.close,
-        volume=row.volume,
-        trades=row.trades,
-        last_trade_id=row.last_trade_id,
-        complete=bool(row.complete),
-        coverage=row.coverage,
-        revision=row.revision,
-        source=row.source,
-        updated_at=from_unix_microseconds(row.updated_us),
-    )

@@ -47,16 +47,6 @@ _FROM_STAGE = SQL("""
     -- All writers lock rows in one order, so two that overlap cannot deadlock.
     ORDER BY s.product_id, s.granularity::candle_granularity, s.start
 """)
-_FROM_ROW = SQL("""
-    FROM (VALUES (
-        %s::text, %s::text, %s::bigint, %s::numeric, %s::numeric, %s::numeric, %s::numeric,
-        %s::numeric, %s::bigint, %s::bigint, %s::boolean, %s::text, %s::integer, %s::text,
-        %s::bigint
-    )) AS s (
-        product_id, granularity, start, open, high, low, close, volume,
-        trades, last_trade_id, complete, coverage, revision, source, updated_us
-    )
-""")
 # updated_at is left out of the compared rows: a restatement without news is no change.
 _ON_CONFLICT = SQL("""
     ON CONFLICT (exchange, product_id, granularity, start) DO UPDATE SET
@@ -85,7 +75,6 @@ UPSERT_STAGE = (
     FROM total LEFT JOIN changed AS c ON total.rows < %s
 """)
 )
-UPSERT_ROW = _INSERT + _CAST + _FROM_ROW + _ON_CONFLICT
 
 ENSURE_PARTITION = """
     SELECT candles_ensure(
@@ -163,9 +152,9 @@ END_SILENT_HOLDER = """
 NOTIFY = "SELECT pg_notify(%s, %s)"
 # In a transaction without data: notifications do not outlive the server, so nobody waits for its
 # disk.
-NOTIFY_LINES = """
-    SELECT set_config('synchronous_commit', 'off', true), count(pg_notify(%s, line))
-    FROM unnest(string_to_array(%s, E'\\n')) AS line
+NOTIFY_ALL = """
+    SELECT set_config('synchronous_commit', 'off', true), count(pg_notify(%s, payload))
+    FROM unnest(string_to_array(%s, E'\\x1e')) AS payload
 """
 PING = "SELECT 1"
 

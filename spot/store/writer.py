@@ -11,7 +11,6 @@ its number is left out, so that every gateway sees a hole and reads again.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
@@ -26,6 +25,7 @@ from spot.store import notification, statements
 from spot.store.batch import CandleBatch, halves
 from spot.store.lease import Lease
 from spot.store.pool import Connection, Pool, abort, abort_after
+from spot.store.spelling import SEPARATOR
 from spot.store.trouble import kind_of, text_of
 from spot.store.upsert import write_batch
 
@@ -236,16 +236,8 @@ class BatchWriter:
         self, connection: Connection, candles: Sequence[Candle], gaps: Sequence[TradeGap]
     ) -> int:
         """Write `candles`; halve them as long as one of them is what the table refuses."""
-        packed: list[str] = []
-
-        def pack(numbers: Sequence[str]) -> None:  # nearly always all changed, and these are told
-            with contextlib.suppress(StoreError):  # told when it matters, not in the transaction
-                packed[:] = self._pack(candles, numbers)
-
         try:
-            changed = await write_batch(
-                connection, self._exchange, candles, self._lease, gaps, pack
-            )
+            lines = await write_batch(connection, self._exchange, candles, self._lease, gaps)
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(candles) > 1:
                 first, second = halves(candles)
@@ -258,11 +250,10 @@ class BatchWriter:
                 raise
             self._note_rejected(candles[0], exc)
             return await self._write_or_split(connection, (), gaps)
-        if changed:
-            self.rows_written += len(changed)
-            is_all = len(changed) == len(candles)
-            await self._announce(connection, changed, packed if is_all else [])
-        return len(changed)
+        if lines:
+            self.rows_written += len(lines)
+            await self._announce(connection, lines)
+        return len(lines)
 
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
         # One bad candle must not stop the shard: every later flush would fail too.
@@ -273,22 +264,16 @@ class BatchWriter:
             )
         self.rows_rejected += 1
 
-    def _pack(self, candles: Sequence[Candle], numbers: Sequence[str] = ()) -> list[str]:
-        """Return the notifications of the next flush."""
-        shard, epoch, flush = self._lease.shard_index, self._lease.epoch, self._flush_number + 1
-        return notification.pack(
-            candles, numbers, exchange=self._exchange, shard_index=shard, epoch=epoch, flush=flush
-        )
-
-    async def _announce(
-        self, connection: Connection, candles: Sequence[Candle], packed: list[str]
-    ) -> None:
+    async def _announce(self, connection: Connection, lines: Sequence[str]) -> None:
         """Tell the gateways; a failure is theirs to see as a hole, the data is committed."""
+        shard, epoch, flush = self._lease.shard_index, self._lease.epoch, self._flush_number + 1
         try:
-            payloads = packed or self._pack(candles)
-            # In one statement: the cluster's lock is taken once a flush. JSON has no newlines.
-            lines = "\n".join(payloads)
-            await connection.execute(statements.NOTIFY_LINES, (notification.CHANNEL, lines))
+            payloads = notification.pack(
+                lines, exchange=self._exchange, shard_index=shard, epoch=epoch, flush=flush
+            )
+            # In one statement: the cluster's lock is taken once a flush.
+            news = (notification.CHANNEL, SEPARATOR.join(payloads))
+            await connection.execute(statements.NOTIFY_ALL, news)
         except (StoreError, psycopg.Error) as exc:
             self.notifications_failed += 1
             logger.info("notification failed", extra={"error": text_of(exc)})

@@ -6,7 +6,7 @@ import psycopg
 
 from spot.gateway.gateway import Gateway, Pace
 from spot.models import Candle, Granularity
-from spot.store import CHANNEL, Pool, pack, upsert_candle
+from spot.store import CHANNEL, Pool, pack, spell, upsert_candles
 from tests.fixtures.gateway import HURRIED, Publisher, open_stream, running_gateway, starts_of
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
@@ -18,11 +18,11 @@ async def write_silently(pool: Pool, *candles: Candle) -> None:
     """Write as a shard does whose notification is lost."""
     async with pool.connection() as connection:
         for candle in candles:
-            await upsert_candle(connection, EXCHANGE, candle)
+            await upsert_candles(connection, EXCHANGE, [candle])
 
 
 async def notify(pool: Pool, candle: Candle, *, flush: int, epoch: int = 1) -> None:
-    (payload,) = pack([candle], exchange=EXCHANGE, shard_index=0, epoch=epoch, flush=flush)
+    (payload,) = pack(spell([candle]), exchange=EXCHANGE, shard_index=0, epoch=epoch, flush=flush)
     async with pool.connection() as connection:
         await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
 
@@ -114,7 +114,9 @@ async def test_garbage_and_other_exchanges_change_nothing(
     database_url: str, publish: Publisher, pool: Pool
 ) -> None:
     async with running_gateway(database_url) as (gateway, _):
-        (other,) = pack([make_candle(at=1)], exchange="simulated", shard_index=0, epoch=1, flush=1)
+        (other,) = pack(
+            spell([make_candle(at=1)]), exchange="simulated", shard_index=0, epoch=1, flush=1
+        )
         async with pool.connection() as connection:
             for payload in ("", "garbage", other):
                 await connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))

@@ -9,7 +9,7 @@ import pytest
 
 from spot.errors import StoreError
 from spot.models import Candle
-from spot.store import CandleListener, Notification, Pool, pack
+from spot.store import CandleListener, Notification, Pool, pack, spell
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
 
@@ -55,7 +55,9 @@ async def listening(
 
 
 async def announce(pool: Pool, flush: int, *news: Candle) -> None:
-    payloads = pack(news or [make_candle()], exchange=EXCHANGE, shard_index=0, epoch=1, flush=flush)
+    payloads = pack(
+        spell(news or [make_candle()]), exchange=EXCHANGE, shard_index=0, epoch=1, flush=flush
+    )
     async with pool.connection() as connection:
         for payload in payloads:
             await connection.execute("SELECT pg_notify('candle', %s)", (payload,))

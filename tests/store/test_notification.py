@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spot.errors import StoreError
 from spot.models import Candle, Coverage, Granularity, Source
 from spot.store.notification import MAX_PAYLOAD_BYTES, pack, unpack
+from spot.store.spelling import SEPARATOR, spell
 from tests.fixtures.store import START, make_candle
 
 prices = st.decimals(
@@ -45,10 +46,11 @@ def candles(draw: st.DrawFn) -> Candle:
 def test_what_is_packed_comes_out_equal_and_every_part_fits(
     news: list[Candle], epoch: int, flush: int
 ) -> None:
-    payloads = pack(news, exchange="coinbase", shard_index=3, epoch=epoch, flush=flush)
+    payloads = pack(spell(news), exchange="coinbase", shard_index=3, epoch=epoch, flush=flush)
     parts = [unpack(payload) for payload in payloads]
     assert all(len(payload.encode()) <= MAX_PAYLOAD_BYTES < 8000 for payload in payloads)
     assert [candle for part in parts for candle in part.candles] == news
+    assert not any(SEPARATOR in payload for payload in payloads)
     assert [(part.part, part.parts) for part in parts] == [
         (number, len(parts)) for number in range(1, len(parts) + 1)
     ]
@@ -59,7 +61,7 @@ def test_what_is_packed_comes_out_equal_and_every_part_fits(
 
 def test_payloads_are_filled_before_another_is_begun() -> None:
     news = [make_candle(start=START + 60 * n) for n in range(450)]
-    payloads = pack(news, exchange="coinbase", shard_index=0, epoch=1, flush=1)
+    payloads = pack(spell(news), exchange="coinbase", shard_index=0, epoch=1, flush=1)
     row_bytes = sum(len(payload.encode()) for payload in payloads) / len(news)
     assert all(
         len(payload.encode()) > MAX_PAYLOAD_BYTES - 2 * row_bytes for payload in payloads[:-1]
@@ -68,9 +70,9 @@ def test_payloads_are_filled_before_another_is_begun() -> None:
 
 def test_numbers_are_spelled_without_exponent() -> None:
     news = [make_candle(low=Decimal("1E-8"), volume=Decimal("1E+3"))]
-    [payload] = pack(news, exchange="coinbase", shard_index=0, epoch=1, flush=1)
-    assert '"0.00000001"' in payload
-    assert '"1000"' in payload
+    [payload] = pack(spell(news), exchange="coinbase", shard_index=0, epoch=1, flush=1)
+    assert "\t0.00000001\t" in payload
+    assert "\t1000\t" in payload
 
 
 def test_nothing_to_tell_is_no_payload() -> None:
@@ -79,7 +81,23 @@ def test_nothing_to_tell_is_no_payload() -> None:
 
 def test_candle_that_cannot_fit_is_an_error() -> None:
     with pytest.raises(StoreError, match="does not fit"):
-        pack([make_candle(product_id="X" * 8000)], exchange="e", shard_index=0, epoch=1, flush=1)
+        pack(
+            spell([make_candle(product_id="X" * 8000)]),
+            exchange="e",
+            shard_index=0,
+            epoch=1,
+            flush=1,
+        )
+
+
+HEAD = '[2,"c",0,1,1,1,1]'
+LINE = "A\tONE_MINUTE\t60\t1\t1\t1\t1\t1\t1\t1\tTrue\tfull\t0\ttrades\t0"
+
+
+def test_a_payload_written_out_is_read() -> None:
+    [candle] = unpack(f"{HEAD}\n{LINE}\n").candles
+    assert (candle.product_id, candle.start, candle.close) == ("A", 60, Decimal(1))
+    assert unpack(f"{HEAD}\n").candles == ()
 
 
 @pytest.mark.parametrize(
@@ -89,22 +107,34 @@ def test_candle_that_cannot_fit_is_an_error() -> None:
         "hello",
         "[]",
         "{}",
-        '[2,"coinbase",0,1,1,1,1,[]]',
-        '[1,"coinbase",0,1,1,2,1,[]]',
-        '[1,"coinbase",0,1,1,0,0,[]]',
-        # high below low; a start between minutes; a time beyond the calendar; no number
-        '[1,"c",0,1,1,1,1,[["A","1m",60,"2","1","3","2","1",1,1,1,"full",0,"trades",0]]]',
-        '[1,"c",0,1,1,1,1,[["A","1m",61,"1","1","1","1","1",1,1,1,"full",0,"trades",0]]]',
-        '[1,"c",0,1,1,1,1,[["A","1m",60,"1","1","1","1","1",1,1,1,"full",0,"trades",1e30]]]',
-        '[1,"c",0,1,1,1,1,[["A","1m",60,"1","1","1","1","1",1,1,1,"full",0,"trades",99999999999999999999]]]',
-        '[1,"c",0,1,1,1,1,[["A","1m",60,"1","1","1","1","1",1,1,1,"full",0,"trades",9000000000000000000]]]',
-        '[1,"c",0,1,1,1,1,[["A","1m",60,"NaN","1","1","1","1",1,1,1,"full",0,"trades",0]]]',
-        '[1,"c",0,1,1,1,1,[["A","3m",60,"1","1","1","1","1",1,1,1,"full",0,"trades",0]]]',
+        HEAD,
+        f"{HEAD}\n{LINE}",
+        f"{HEAD}\n{LINE}\n\n",
+        f"[1{HEAD[2:]}\n{LINE}\n",
+        '[2,"c",0,1,1,2,1]\n',
+        '[2,"c",0,1,1,0,0]\n',
+        '[2,"c",0,1,1,1,1,[]]\n',
     ],
 )
 def test_what_is_not_ours_is_a_store_error(payload: str) -> None:
     with pytest.raises(StoreError):
         unpack(payload)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (0, "\\b"), (0, "\\"), (1, "THREE_MINUTE"), (1, "1m"), (2, "61"), (2, "1e30"), (2, ""),
+        (3, "NaN"), (4, "0.5"), (5, "x"), (7, "-1"), (8, "null"), (9, "1.5"), (10, "1"),
+        (11, "half"), (12, ""), (13, "rumour"), (14, "9" * 18), (14, "9" * 30), (14, "0\t0"),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_candle_is_a_store_error(column: int, text: str) -> None:
+    columns = LINE.split("\t")
+    columns[column] = text
+    line = "\t".join(columns)
+    with pytest.raises(StoreError):
+        unpack(f"{HEAD}\n{line}\n")
 
 
 @given(st.text())

@@ -10,7 +10,7 @@ import pytest
 from spot.clock import utc_now
 from spot.errors import StoreError
 from spot.models import Granularity
-from spot.store import connect, maintenance, schema, upsert_candle, upsert_candles
+from spot.store import connect, maintenance, schema, upsert_candles
 from spot.store.pool import prepare_writer
 from spot.store.roles import grant_roles
 from tests.fixtures.store import EXCHANGE, make_candle
@@ -78,8 +78,9 @@ async def test_reader_reads_and_cannot_write(urls: tuple[str, str]) -> None:
         await schema.check_schema(connection)
         assert await (await connection.execute(b"SELECT FROM candles")).fetchall() == []
         await connection.execute(b"LISTEN candle")
+        await prepare_writer(connection)  # temporary tables are everybody's
         with pytest.raises(StoreError, match="permission denied for table candles"):
-            await upsert_candle(connection, EXCHANGE, make_candle(start=NOW))
+            await upsert_candles(connection, EXCHANGE, [make_candle(start=NOW)])
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute(b"SELECT candles_ensure(now(), now())")
 

@@ -7,7 +7,7 @@ import pytest
 
 from spot.clock import utc_now
 from spot.models import Granularity
-from spot.store import candles, changed_since, schema, upsert_candle, upsert_candles
+from spot.store import candles, changed_since, schema, upsert_candles
 from spot.store.pool import Connection, prepare_writer
 from tests.fixtures.schema import describe
 from tests.fixtures.store import EXCHANGE, make_candle
@@ -65,8 +65,8 @@ async def test_candles_are_written_and_read_back_equal(connection: Connection) -
     assert await upsert_candles(connection, EXCHANGE, batch) == 50
     assert await upsert_candles(connection, EXCHANGE, batch) == 0
     newer = make_candle(start=NOW, trades=113, at=60, complete=True)
-    assert await upsert_candle(connection, EXCHANGE, newer)
-    assert not await upsert_candle(connection, EXCHANGE, batch[0])
+    assert await upsert_candles(connection, EXCHANGE, [newer]) == 1
+    assert await upsert_candles(connection, EXCHANGE, batch[:1]) == 0
     found = await candles(connection, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE)
     assert found == [newer, *batch[1:]]
     assert len(await changed_since(connection, EXCHANGE, utc_now())) >= 0
@@ -81,7 +81,7 @@ async def count(connection: Connection, statement: bytes) -> int:
 async def test_chunks_inherit_the_fillfactor_and_get_no_other_index(
     connection: Connection,
 ) -> None:
-    await upsert_candle(connection, EXCHANGE, make_candle(start=NOW))
+    await upsert_candles(connection, EXCHANGE, [make_candle(start=NOW)])
     options = b"SELECT count(*) FROM pg_class WHERE relname LIKE '_hyper_%chunk'"
     assert await count(connection, options + b" AND reloptions @> '{fillfactor=70}'") == 1
     indexes = b"SELECT count(*) FROM pg_indexes WHERE tablename LIKE '_hyper_%chunk'"

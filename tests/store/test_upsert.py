@@ -18,7 +18,6 @@ from spot.store import (
     candles,
     migrate,
     open_pool,
-    upsert_candle,
     upsert_candles,
 )
 from spot.store.batch import outranks
@@ -39,8 +38,8 @@ async def write(pool: Pool, *states: Candle) -> int:
 async def test_single_candle_is_read_back_equal(pool: Pool) -> None:
     candle = make_candle(trades=None, last_trade_id=None, source=Source.CANDLES)
     async with pool.connection() as connection:
-        assert await upsert_candle(connection, EXCHANGE, candle)
-        assert not await upsert_candle(connection, EXCHANGE, candle)
+        assert await upsert_candles(connection, EXCHANGE, [candle]) == 1
+        assert await upsert_candles(connection, EXCHANGE, [candle]) == 0
     assert await stored(pool) == [candle]
 
 
@@ -116,7 +115,7 @@ async def test_newest_of_a_key_in_one_batch_wins(pool: Pool) -> None:
 
 async def test_exchanges_do_not_mix(pool: Pool) -> None:
     async with pool.connection() as connection:
-        await upsert_candle(connection, "simulated", make_candle())
+        await upsert_candles(connection, "simulated", [make_candle()])
     assert await stored(pool) == []
 
 
@@ -187,7 +186,7 @@ async def test_old_history_gets_the_partitions_it_needs_and_no_more(native_pool:
     before = await leaves(native_pool)
     assert await write(native_pool, *years) == 20
     async with native_pool.connection() as connection:
-        assert await upsert_candle(connection, EXCHANGE, make_candle(start=0))
+        assert await upsert_candles(connection, EXCHANGE, [make_candle(start=0)]) == 1
     made = await leaves(native_pool) - before
     assert made == {
         "candles_1d_p19991125",
@@ -255,8 +254,11 @@ async def test_cancelled_write_is_rolled_back_and_leaves_the_connection_usable(
         assert await write(one, newer) == 1
 
 
+NAMES_TO_ESCAPE = ("A\\B", "A\tB", "A\nB", "\\N", "A\rB", "A\x1eB", "\x1eA", "\\x1e")
+
+
 async def test_a_name_that_copy_must_escape_survives(pool: Pool) -> None:
-    odd = [make_candle(product_id=name) for name in ("A\\B", "A\tB", "A\nB", "\\N", "A\rB")]
+    odd = [make_candle(product_id=name) for name in NAMES_TO_ESCAPE]
     async with pool.connection() as connection:
         assert await upsert_candles(connection, EXCHANGE, odd) == len(odd)
         cursor = await connection.execute("SELECT product_id FROM candles")

@@ -1,7 +1,7 @@
 """When the writer writes: at once after a quiet moment, and never forgets what was not announced."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -9,7 +9,6 @@ import pytest
 from spot.clock import monotonic
 from spot.store import BatchWriter, Lease, Pool
 from spot.store.batch import halves
-from spot.store.upsert import write_batch
 from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
 from tests.fixtures.writer import Source, running
 
@@ -55,20 +54,6 @@ async def test_what_nobody_announced_is_written_after_a_while(
     async with waiting(pool, lease, source) as writer:
         source.change(make_candle())
         await eventually(lambda: writer.rows_written == 1, seconds=FLUSH_SECONDS * 3)
-
-
-async def test_an_error_of_what_is_done_meanwhile_comes_out(
-    pool: Pool,
-) -> None:
-    def fail(numbers: Sequence[str]) -> None:
-        raise ZeroDivisionError
-
-    async with pool.connection() as connection:
-        assert await write_batch(connection, EXCHANGE, [make_candle()], None)
-        with pytest.raises(ZeroDivisionError):
-            await write_batch(connection, EXCHANGE, [make_candle(trades=9)], None, (), fail)
-    async with pool.connection() as connection:  # the driver may have given up the other one
-        assert await write_batch(connection, EXCHANGE, [make_candle(trades=9)], None)
 
 
 def test_a_refused_batch_is_divided_between_products() -> None:
