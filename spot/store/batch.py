@@ -17,8 +17,11 @@ class CandleBatch:
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
-        self._waiting: dict[CandleKey, tuple[Candle, float]] = {}  # and since when
-        self._in_progress: dict[CandleKey, None] = {}
+        self._waiting: dict[CandleKey, Candle] = {}
+        # What may be evicted, known only once the batch was full.
+        self._in_progress: dict[CandleKey, None] | None = None
+        self._since: float | None = None  # when the oldest of them came
+        self._taken_since: float | None = None  # and of those whose writing is under way
         self.refused = 0
         self.refused_complete = 0
 
@@ -33,22 +36,24 @@ class CandleBatch:
         if waiting is None:
             if not self._has_room_for(candle):
                 return False
-            self._keep(key, candle, now)
-        elif outranks(candle, waiting[0]):
-            self._keep(key, candle, waiting[1])
+            self._keep(key, candle)
+            if self._since is None:
+                self._since = now
+        elif outranks(candle, waiting):
+            self._keep(key, candle)
         return True
 
     def put_all(self, candles: Iterable[Candle], now: float = 0.0) -> None:
         """Do `put` with each: in one loop, because a flush has thousands."""
-        waiting, in_progress, most = self._waiting, self._in_progress, self._max_rows
+        waiting = self._waiting
+        # Those that may be evicted are kept account of by `put` alone.
+        most = self._max_rows if self._in_progress is None else 0
         for candle in candles:
             key = CandleKey(candle.product_id, candle.granularity, candle.start)
-            if key in waiting or len(waiting) >= most:
+            if len(waiting) >= most or waiting.setdefault(key, candle) is not candle:
                 self.put(candle, now)
-                continue
-            waiting[key] = candle, now
-            if not candle.complete:
-                in_progress[key] = None
+        if waiting and self._since is None:
+            self._since = now
 
     @property
     def product_ids(self) -> set[str]:
@@ -61,41 +66,53 @@ class CandleBatch:
         A product is never divided: a restart between two parts of it would find its day beyond
         its minutes, and take the trades in between for folded.
         """
+        self._taken_since = self._since
         keys = sorted(self._waiting)
-        if len(keys) > limit:
-            last = keys[limit - 1].product_id
-            while limit < len(keys) and keys[limit].product_id == last:
-                limit += 1
-            del keys[limit:]
-        elif keys:
-            everything = [self._waiting[key][0] for key in keys]
+        if len(keys) <= limit:
+            everything = [self._waiting[key] for key in keys]
             self._waiting.clear()
-            self._in_progress.clear()
+            self._in_progress = self._since = None
             return everything
-        for key in keys:
-            self._in_progress.pop(key, None)
-        return [self._waiting.pop(key)[0] for key in keys]
+        last = keys[limit - 1].product_id
+        while limit < len(keys) and keys[limit].product_id == last:
+            limit += 1
+        del keys[limit:]
+        if self._in_progress is not None:
+            for key in keys:
+                self._in_progress.pop(key, None)
+        return [self._waiting.pop(key) for key in keys]
 
-    def give_back(self, candles: Iterable[Candle], now: float = 0.0) -> None:
+    def written(self) -> None:
+        """What was taken is in the table."""
+        self._taken_since = None
+
+    def give_back(self, candles: Iterable[Candle]) -> None:
         """Let candles of a failed write wait again, except where newer news came meanwhile."""
         for candle in candles:
             waiting = self._waiting.get(candle.key)
             # They were inside the bound when they were taken: they always find room.
-            if waiting is None:
-                self._keep(candle.key, candle, now)
-            elif not outranks(waiting[0], candle):
-                self._keep(candle.key, candle, waiting[1])
+            if waiting is None or not outranks(waiting, candle):
+                self._keep(candle.key, candle)
+        if self._taken_since is not None:
+            self._since, self._taken_since = self._taken_since, None
 
     def of_product(self, product_id: str) -> list[Candle]:
         """Return what waits of one product."""
-        return [c for c, _ in self._waiting.values() if c.product_id == product_id]
+        return [candle for candle in self._waiting.values() if candle.product_id == product_id]
 
     def oldest_age(self, now: float) -> float:
-        """Return for how many seconds the longest-waiting candle has waited; 0 when none does."""
-        return now - min((since for _, since in self._waiting.values()), default=now)
+        """Return for how many seconds the oldest news has waited to be written; 0: there is none.
 
-    def _keep(self, key: CandleKey, candle: Candle, since: float) -> None:
-        self._waiting[key] = candle, since
+        Where only some were taken, what is left is taken for as old as they were.
+        """
+        return now - min(
+            (since for since in (self._since, self._taken_since) if since is not None), default=now
+        )
+
+    def _keep(self, key: CandleKey, candle: Candle) -> None:
+        self._waiting[key] = candle
+        if self._in_progress is None:
+            return
         if candle.complete:
             self._in_progress.pop(key, None)
         else:
@@ -107,6 +124,9 @@ class CandleBatch:
         if not candle.complete:
             self.refused += 1
             return False
+        if self._in_progress is None:
+            open_keys = (key for key, waiting in self._waiting.items() if not waiting.complete)
+            self._in_progress = dict.fromkeys(open_keys)
         if not self._in_progress:
             self.refused_complete += 1
             return False

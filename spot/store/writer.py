@@ -1,6 +1,6 @@
 """The batch writer: what the aggregator changed, into the tables, then to the gateways.
 
-    collect ─► batch ─► COPY, fence, gaps, upsert, commit ─► NOTIFY (statements of their own)
+    collect ─► batch ─► COPY, fence, gaps, upsert, commit ─► NOTIFY (a statement of its own)
                  ▲               │ failed
                  └── given back ─┘   then backoff; an outage is told at its begin and its end
 
@@ -13,6 +13,7 @@ its number is left out, so that every gateway sees a hole and reads again.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 import psycopg
 
@@ -43,6 +44,7 @@ RETRY_CAP_SECONDS = 2.0
 # The exchange sends what was traded in a quarter of a second at once: so long for all of it.
 GATHER_SECONDS = 0.005
 _LOG_EVERY = 20
+_candle = attrgetter("candle")
 
 # What may pass by itself: the server, the network, a full disk, a missing table in mid-migration.
 _RETRYABLE = (psycopg.Error, TimeoutError, OSError)
@@ -79,8 +81,8 @@ class BatchWriter:
         self._max_rows = max_rows
         self._batch = CandleBatch(PENDING_ROWS)
         self._flushing = asyncio.Lock()
-        self._news = asyncio.Event()
         self._flush_number = 0
+        self._news = asyncio.Event()
         self._in_flight: list[Candle] = []
         self._connection: Connection | None = None
         # Shared with whoever sees the same database be away.
@@ -122,7 +124,7 @@ class BatchWriter:
 
     def collect(self) -> None:
         """Take what changed into the batch without writing; the batch is bounded, and conflates."""
-        self._batch.put_all((update.candle for update in self._collect()), monotonic())
+        self._batch.put_all(map(_candle, self._collect()), monotonic())
         for gap in self._collect_gaps():
             self._gaps[gap.product_id, gap.first_id] = gap
 
@@ -223,11 +225,12 @@ class BatchWriter:
                     changed = await self._write_or_split(connection, candles, gaps)
         except BaseException:
             self._flush_number += 1
-            self._batch.give_back(candles, monotonic())
+            self._batch.give_back(candles)
             raise
         finally:
             self._in_flight = []
             self._connection = None
+        self._batch.written()
         for gap in gaps:
             del self._gaps[gap.product_id, gap.first_id]
         return changed

@@ -99,15 +99,33 @@ def test_batch_full_of_complete_candles_refuses_and_counts_another() -> None:
     assert (batch.refused, batch.refused_complete) == (0, 1)
 
 
-def test_age_is_that_of_the_first_unwritten_news_of_a_key() -> None:
+def test_age_is_that_of_the_oldest_news_that_is_not_known_to_be_written() -> None:
     batch = CandleBatch(10)
     assert batch.oldest_age(5.0) == 0.0
     batch.put(make_candle(), now=1.0)
     batch.put(make_candle(trades=113), now=4.0)
+    assert batch.oldest_age(5.0) == 4.0
+    taken = batch.take(10)
+    batch.put(make_candle(product_id="ETH-USD"), now=6.0)
+    assert batch.oldest_age(7.0) == 6.0  # what is on its way waits too
+    batch.give_back(taken)
+    assert batch.oldest_age(8.0) == 7.0  # in an outage it grows from try to try
+    batch.take(10)
+    batch.put(make_candle(at=9), now=9.0)
+    batch.written()
+    assert batch.oldest_age(10.0) == 1.0
+
+
+def test_what_was_left_behind_is_taken_for_as_old_as_what_was_taken() -> None:
+    batch = CandleBatch(10)
+    batch.put(make_candle(), now=1.0)
     batch.put(make_candle(product_id="ETH-USD"), now=3.0)
+    batch.take(1)
+    batch.written()
     assert batch.oldest_age(5.0) == 4.0
     batch.take(1)
-    assert batch.oldest_age(5.0) == 2.0
+    batch.written()
+    assert batch.oldest_age(5.0) == 0.0
 
 
 def test_coarser_candles_are_other_keys() -> None:
