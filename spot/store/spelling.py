@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from spot.clock import from_unix_microseconds, unix_microseconds
+from spot.clock import EPOCH, from_unix_microseconds, unix_microseconds
 from spot.models import Candle, Coverage, Granularity, Source
 
 # Between the payloads of one flush: in no line, because `spell` writes it as an escape.
@@ -27,14 +27,34 @@ _BOOLEANS = {"True": True, "False": False}
 _WIDTHS = {granularity: f"\t{granularity.value}\t" for granularity in Granularity}
 _GRANULARITIES = {granularity.value: granularity for granularity in Granularity}
 
-# What many candles have in common is spelled and read once for all of them: all widths of a
-# product that one trade changed share its time.
-_microseconds = lru_cache(maxsize=1024)(unix_microseconds)
-
 
 def spell(candles: Iterable[Candle]) -> list[str]:
     """Return a line for each candle, its newline included."""
-    return [*map(_spell, candles)]
+    lines: list[str] = []
+    # Sorted as they come, the candles of a product follow each other; one trade changed many.
+    product_id, name = "", ""
+    updated_at, microseconds = EPOCH, 0
+    for candle in candles:
+        # `!s` spares each value its format's parsing: half of the time.
+        numbers = (
+            f"{candle.open!s}\t{candle.high!s}\t{candle.low!s}\t{candle.close!s}\t{candle.volume!s}"
+        )
+        if "E" in numbers:
+            numbers = _without_exponent(candle)
+        if candle.product_id != product_id:
+            product_id = candle.product_id
+            name = _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], product_id)
+        if candle.updated_at != updated_at:
+            updated_at = candle.updated_at
+            microseconds = unix_microseconds(updated_at)
+        trades, last_id = candle.trades, candle.last_trade_id
+        lines.append(
+            f"{name}{_WIDTHS[candle.granularity]}{candle.start}\t{numbers}"
+            f"\t{_NULL if trades is None else trades}\t{_NULL if last_id is None else last_id}"
+            f"{_state(candle.complete, candle.coverage, candle.revision, candle.source)}"
+            f"{microseconds}\n"
+        )
+    return lines
 
 
 def read_line(line: str) -> Candle:
@@ -69,31 +89,14 @@ def read_line(line: str) -> Candle:
     )
 
 
-def _spell(candle: Candle) -> str:
-    # `!s` spares each value its format's parsing: half of the time.
-    numbers = (
-        f"{candle.open!s}\t{candle.high!s}\t{candle.low!s}\t{candle.close!s}\t{candle.volume!s}"
-    )
-    # As text a number may have an exponent, which the database does not write: 0.00000001.
-    if "E" in numbers:
-        values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
-        numbers = "\t".join(f"{value:f}" for value in values)
-    trades, last_id = candle.trades, candle.last_trade_id
-    state = _spell_state(candle.complete, candle.coverage, candle.revision, candle.source)
-    return (
-        f"{_spell_name(candle.product_id)}{_WIDTHS[candle.granularity]}{candle.start}\t{numbers}"
-        f"\t{_NULL if trades is None else trades}\t{_NULL if last_id is None else last_id}"
-        f"{state}{_microseconds(candle.updated_at)}\n"
-    )
-
-
-@lru_cache(maxsize=4096)
-def _spell_name(name: str) -> str:
-    return _TO_ESCAPE.sub(lambda found: _ESCAPES[found[0]], name)
+def _without_exponent(candle: Candle) -> str:
+    """Spell the numbers as the database does: 0.00000001, not 1E-8."""
+    values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
+    return "\t".join(f"{value:f}" for value in values)
 
 
 @lru_cache(maxsize=256)
-def _spell_state(complete: bool, coverage: Coverage, revision: int, source: Source) -> str:
+def _state(complete: bool, coverage: Coverage, revision: int, source: Source) -> str:
     return f"\t{complete}\t{coverage.value}\t{revision}\t{source.value}\t"
 
 

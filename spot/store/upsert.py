@@ -17,7 +17,7 @@ from spot.store.lease import Lease, fence_key
 from spot.store.pool import Connection, errors_as_ours
 from spot.store.spelling import spell
 
-_COPY_ROWS = 1_000
+_COPY_ROWS = 500
 
 
 async def upsert_candles(
@@ -67,14 +67,11 @@ async def _write_once(
     lines: list[str] = []
     async with connection.transaction(), connection.cursor() as cursor:
         async with cursor.copy(statements.COPY_STAGE) as copy:
-            # In pieces, so that the server reads one while the next is being spelled; the first
-            # is small, for it has nothing to do until then.
-            at, size = 0, _COPY_ROWS // 4
-            while at < len(candles):
-                piece = spell(candles[at : at + size])
+            # In pieces, so that the server reads one while the next is being spelled.
+            for at in range(0, len(candles), _COPY_ROWS):
+                piece = spell(candles[at : at + _COPY_ROWS])
                 await copy.write("".join(piece))
                 lines += piece
-                at, size = at + size, _COPY_ROWS
         # After the COPY: a process stopped inside one must not make the next owner wait for it.
         if lease is not None:
             await pass_fence(connection, lease)
