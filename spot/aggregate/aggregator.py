@@ -60,13 +60,6 @@ class Aggregator:
             if product_id not in self._products:
                 self._products[product_id] = ProductCandles(product_id, self._on_bucket)
 
-    def remove_products(self, product_ids: Iterable[str]) -> None:
-        """Forget products, such as those that another shard owns now."""
-        for product_id in product_ids:
-            self._products.pop(product_id, None)
-            self._touched.discard(product_id)
-            self._released.discard(product_id)
-
     @property
     def product_ids(self) -> tuple[str, ...]:
         """The products followed."""

@@ -46,20 +46,12 @@ class Credentials:
 
     def websocket_jwt(self, now: datetime) -> str:
         """Return a JWT for one WebSocket message; it names no request."""
-        return self._sign({}, now)
-
-    def rest_jwt(self, method: str, host: str, path: str, now: datetime) -> str:
-        """Return a JWT for one request; `path` has neither scheme nor query."""
-        return self._sign({"uri": f"{method.upper()} {host}{path}"}, now)
-
-    def _sign(self, claims: dict[str, str], now: datetime) -> str:
         seconds = unix_microseconds(now) // 1_000_000
         payload: dict[str, object] = {
             "iss": "cdp",
             "sub": self.key_name,
             "nbf": seconds,
             "exp": seconds + _LIFE_SECONDS,
-            **claims,
         }
         headers = {"kid": self.key_name, "nonce": secrets.token_hex(16)}
         return jwt.encode(payload, self._private_key, algorithm=self.algorithm, headers=headers)

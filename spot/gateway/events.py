@@ -1,8 +1,8 @@
 """Server-sent events as bytes: Datastar's two events, plain JSON events, and HTTP chunks.
 
-Pure text in, `bytes` out, ready for any number of sockets. The Datastar events equal those of its
-own Python library byte for byte (checked by a test), which costs seventy times as much per call;
-options at their defaults are left out, because that is the protocol's canonical form.
+Pure text in, `bytes` out, ready for any number of sockets. The Datastar events have their names from
+its own Python library and equal what that writes byte for byte (checked by a test): writing with it
+costs seventy times as much per call. Options at their defaults are left out, the canonical form.
 """
 
 import dataclasses
@@ -10,10 +10,12 @@ import itertools
 from collections.abc import Iterable
 from typing import Literal
 
+from datastar_py.consts import DEFAULT_SSE_RETRY_DURATION, EventType
+
 Mode = Literal["outer", "inner", "replace", "prepend", "append", "before", "after", "remove"]
 Namespace = Literal["html", "svg", "mathml"]
 
-DATASTAR_RETRY_MS = 1000  # the client's own default, which is therefore never sent
+DATASTAR_RETRY_MS = DEFAULT_SSE_RETRY_DURATION  # the client's own, which is therefore never sent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def patch_elements(
     lines = options.lines()
     for element in elements:
         lines.extend(f"elements {line}" for line in element.splitlines())
-    return _event("datastar-patch-elements", lines, event_id, retry_ms)
+    return _event(EventType.PATCH_ELEMENTS, lines, event_id, retry_ms)
 
 
 def patch_signals(
@@ -69,7 +71,7 @@ def patch_signals(
     """Return one event that merges `signals`, a JSON object, into the page's signals."""
     lines = ["onlyIfMissing true"] if only_if_missing else []
     lines.extend(f"signals {line}" for line in signals.splitlines())
-    return _event("datastar-patch-signals", lines, event_id, retry_ms)
+    return _event(EventType.PATCH_SIGNALS, lines, event_id, retry_ms)
 
 
 def json_event(

@@ -120,7 +120,7 @@ READ_PARTITIONS = """
 """
 READ_DAY = """
     SELECT count(*) FILTER (WHERE complete), count(*) FILTER (WHERE complete AND coverage = 'full'),
-           count(DISTINCT product_id), max(start)
+           count(DISTINCT product_id)
     FROM candles
     WHERE exchange = %s AND granularity = 'ONE_MINUTE' AND start >= %s AND start < %s
 """

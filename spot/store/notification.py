@@ -63,7 +63,7 @@ def pack(
     longest_head = len(_encoder.encode((*head, len(lines), len(lines)))) + len("\n")
     room = MAX_PAYLOAD_BYTES - longest_head
     is_ascii = "".join(lines).isascii()
-    ends = [*accumulate(len(line) if is_ascii else len(line.encode()) for line in lines)]
+    ends = [*accumulate(map(len, lines if is_ascii else map(str.encode, lines)))]
     bodies: list[str] = []
     at = packed = 0
     while at < len(lines):

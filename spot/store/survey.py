@@ -38,7 +38,6 @@ class MinuteSurvey(msgspec.Struct, frozen=True, kw_only=True):
     complete: int
     full: int
     products: int
-    newest_start: datetime | None
 
 
 async def read_server(source: Pool | Connection) -> Server:
@@ -77,7 +76,7 @@ async def survey_minutes(
         row = await cursor.fetchone()
     if row is None:
         raise AssertionError("an aggregate has one row")
-    return MinuteSurvey(complete=row[0], full=row[1], products=row[2], newest_start=row[3])
+    return MinuteSurvey(complete=row[0], full=row[1], products=row[2])
 
 
 async def touching_gaps(

@@ -124,10 +124,3 @@ def test_trades_of_other_products_and_from_the_future_are_counted_and_left_out()
     assert (desk.aggregator.foreign_trades, desk.aggregator.refused_trades) == (1, 1)
     assert desk.minute(0).trades == 1
     assert desk.aggregator.product_ids == (PRODUCT,)
-
-
-def test_a_removed_product_is_silent() -> None:
-    desk = Desk()
-    desk.trades(trade(1, 1, "10"), sent=1.1)
-    desk.aggregator.remove_products([PRODUCT])
-    assert desk.tell() == []

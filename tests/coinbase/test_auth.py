@@ -74,13 +74,6 @@ def test_ed25519_key_signs_eddsa(spelling: str) -> None:
     assert claims["sub"] == NAME
 
 
-def test_rest_jwt_names_its_request() -> None:
-    credentials = load_credentials(NAME, SEC1)
-    token = credentials.rest_jwt("get", "api.coinbase.com", "/api/v3/x", datetime.now(UTC))
-    claims = jwt.decode(token, EC_KEY.public_key(), algorithms=["ES256"])
-    assert claims["uri"] == "GET api.coinbase.com/api/v3/x"
-
-
 def test_header_names_the_key_and_differs_each_time() -> None:
     credentials = load_credentials(NAME, SEC1)
     now = datetime.now(UTC)
