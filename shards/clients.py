@@ -6,6 +6,7 @@ task of the caller's group and holds its own connection.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from shards.assignment import group
@@ -26,11 +27,17 @@ class ShardClients:
         self._size = size
         self._groups: list[tuple[str, ...]] = []
         self._running: dict[int, tuple[FeedClient, asyncio.Task[None]]] = {}
+        self._former_counts: Counter[str] = Counter()  # of clients that ended
 
     @property
     def clients(self) -> list[FeedClient]:
         """The clients there are now."""
         return [client for client, _ in self._running.values()]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Reconnects, and bad frames by kind, of all clients there ever were."""
+        return sum(map(_counts, self.clients), self._former_counts)
 
     @property
     def product_ids(self) -> tuple[str, ...]:
@@ -62,5 +69,10 @@ class ShardClients:
 
     def _end(self, position: int) -> None:
         if position in self._running:
-            _, task = self._running.pop(position)
+            client, task = self._running.pop(position)
+            self._former_counts += _counts(client)
             task.cancel()
+
+
+def _counts(client: FeedClient) -> Counter[str]:
+    return client.troubles + Counter(reconnects=client.reconnects)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from shards.health import read_report
 from shards.report import FleetReport, Phase
+from spot.coinbase.feed_log import TROUBLES
 
 
 class _Number(NamedTuple):
@@ -74,6 +75,7 @@ class FleetCollector(Collector):
             for shard, value in self._values(number.field):
                 counter.add_metric([shard], value)
             yield counter
+        yield self._troubles()
         yield self._up()
         yield self._restarts()
         yield self._phases()
@@ -83,6 +85,18 @@ class FleetCollector(Collector):
             value = getattr(report, field)
             if value is not None:
                 yield shard, value
+
+    def _troubles(self) -> Metric:
+        counter = CounterMetricFamily(
+            "spot_shard_frame_troubles",
+            "Frames that could not be read, that never came, or that refuse something",
+            labels=["shard", "kind"],
+        )
+        for shard, report in self._reports:
+            for kind in TROUBLES:
+                value = report.troubles.get(kind, 0)
+                counter.add_metric([shard, kind.replace(" ", "_")], value)
+        return counter
 
     def _up(self) -> Metric:
         gauge = GaugeMetricFamily("spot_shard_up", "Whether its process runs", labels=["shard"])

@@ -33,6 +33,7 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     clients: int = 0
     clients_connected: int = 0
     reconnects: int = 0
+    troubles: dict[str, int] = {}  # frames that were bad, by kind
     products: int = 0
     products_live: int = 0
     products_not_live: list[str] = msgspec.field(default_factory=list)  # the first by name

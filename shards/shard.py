@@ -10,6 +10,7 @@ follows the data: connections closed, then the last candles written, then the le
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -23,6 +24,7 @@ from shards.report import Phase, ShardReport, memory_bytes
 from spot.clock import EPOCH, utc_now
 from spot.coinbase.auth import Credentials, load_credentials
 from spot.coinbase.client import FeedClient
+from spot.coinbase.feed_log import TROUBLES
 from spot.coinbase.rest import CoinbaseRest, RestSettings
 from spot.errors import ExchangeError, StoreError
 from spot.outage import Outage
@@ -112,6 +114,7 @@ class Shard:
         now = utc_now()
         exchange_at = self._feed.exchange_at
         clients = self._clients.clients if self._clients is not None else []
+        counts = self._clients.counts if self._clients is not None else Counter[str]()
         mine = self._clients.product_ids if self._clients is not None else ()
         live = {name for client in clients for name in client.live_products}
         report = ShardReport(
@@ -120,7 +123,8 @@ class Shard:
             else None,
             clients=len(clients),
             clients_connected=sum(client.is_connected for client in clients),
-            reconnects=sum(client.reconnects for client in clients),
+            reconnects=counts["reconnects"],
+            troubles={trouble: counts[trouble] for trouble in TROUBLES},
             products=len(mine),
             products_live=len(live),
             products_not_live=sorted(set(mine) - live)[:MOST_NAMES],

@@ -14,6 +14,10 @@ from spot.coinbase.events import ErrorReceived, FeedEvent, FrameDropped, Sequenc
 
 logger = logging.getLogger(__name__)
 
+# What can be wrong with a frame, as the log tells and the metrics count it.
+DROPPED, LOST, REFUSED = "frame dropped", "frames lost", "exchange refuses"
+TROUBLES = (DROPPED, LOST, REFUSED)
+
 _LOG_EVERY = 1_000
 _SAMPLE_CHARACTERS = 300
 
@@ -50,11 +54,11 @@ class FeedLog:
         for event in events:
             match event:
                 case FrameDropped(reason):
-                    self._count("frame dropped", reason, frame)
+                    self._count(DROPPED, reason, frame)
                 case SequenceBroken(expected, found):
-                    self._count("frames lost", f"wanted frame {expected}, found {found}", frame)
+                    self._count(LOST, f"wanted frame {expected}, found {found}", frame)
                 case ErrorReceived(message):
-                    self._count("exchange refuses", message, frame)
+                    self._count(REFUSED, message, frame)
                 case _:
                     pass
 

@@ -45,6 +45,16 @@ async def test_eight_products_share_a_client(clients: ShardClients) -> None:
     assert [client.name for client in clients.clients] == ["0/0", "0/1", "0/2"]
 
 
+async def test_what_a_client_counted_outlives_it(clients: ShardClients) -> None:
+    await clients.carry(NAMES)
+    for number, client in enumerate(clients.clients, 1):
+        client.reconnects = number
+        client.troubles["frames lost"] += 10 * number
+    await clients.carry(NAMES[:16])
+    assert len(clients.clients) == 2
+    assert clients.counts == {"reconnects": 6, "frames lost": 60}
+
+
 async def test_a_listing_and_a_delisting_leave_the_other_clients_alone(
     clients: ShardClients,
 ) -> None:

@@ -79,17 +79,23 @@ def test_a_report_that_broke_off_counts_as_none() -> None:
 
 
 def test_metrics_tell_of_every_shard() -> None:
-    good = process(0, trades=5, trades_late=3, trades_refused=2, trades_foreign=1)
+    good = process(0, trades=5, trades_late=3, trades_refused=2, trades_foreign=1,
+                   troubles={"frames lost": 4})  # fmt: skip
     text = metrics_text(fleet(good, process(3, pid=None, rows_pending=2))).decode()
     samples = {
-        (sample.name, sample.labels["shard"], sample.labels.get("phase")): sample.value
+        (
+            sample.name,
+            *(sample.labels[key] for key in ("shard", "phase", "kind") if key in sample.labels),
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert samples["spot_shard_trades_total", "0", None] == 5
-    kinds = {kind: samples[f"spot_shard_trades_{kind}_total", "0", None]
+    assert samples["spot_shard_trades_total", "0"] == 5
+    kinds = {kind: samples[f"spot_shard_trades_{kind}_total", "0"]
              for kind in ("late", "refused", "foreign")}  # fmt: skip
     assert kinds == {"late": 3, "refused": 2, "foreign": 1}
-    assert samples["spot_shard_rows_pending", "3", None] == 2
-    assert samples["spot_shard_up", "3", None] == 0
+    assert samples["spot_shard_rows_pending", "3"] == 2
+    assert samples["spot_shard_up", "3"] == 0
     assert samples["spot_shard_phase", "0", "owner"] == 1
+    assert samples["spot_shard_frame_troubles_total", "0", "frames_lost"] == 4
+    assert samples["spot_shard_frame_troubles_total", "3", "frame_dropped"] == 0
