@@ -1,5 +1,12 @@
 """The fixtures of all tests, by subject: one plugin file each in `tests/fixtures`."""
 
+import signal
+
+# What a shell starts with `&` ignores Ctrl-C and hands that on to its children: the tests that send
+# it would wait in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 pytest_plugins = [
     "tests.fixtures.coinbase",
     "tests.fixtures.rest_exchange",
