@@ -93,7 +93,7 @@ def _row_lines(story: Story) -> list[str]:
     trades = "count unknown" if row.trades is None else f"{row.trades:,}"
     if story.first_trade_id is not None:
         trades += f", ids {story.first_trade_id} to {row.last_trade_id}"
-    joins = {True: "joins", False: "does not join", None: "unknown"}
+    joins = {True: "joins", False: "does not join", None: "not known to join"}
     return [
         _line("stored", _numbers(row)),
         _line("state", f"{state}, {row.coverage}, source {row.source}, revision {row.revision}"),

@@ -147,27 +147,6 @@ async def test_what_is_asked_for_wrongly_is_one_line_and_exit_code_2(
     assert told.out == ""
 
 
-async def test_explain_asked_for_wrongly(
-    start_exchange: StartExchange,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    exchange = await start_market(start_exchange)
-    target = (monkeypatch, exchange, database_url)
-    for product, granularity, start, found in (
-        ("NOPE-USD", "1m", str(AT), "NOPE-USD"),
-        ("all", "1m", str(AT), "--product: wanted one market, found 'all'"),
-        ("BTC-USD", "all", str(AT), "--granularity: wanted one, like 1m, found 'all'"),
-        ("BTC-USD", "1m", "soon", "soon"),
-        ("BTC-USD", "1m", str(NOW + HOUR), "is not in the past"),
-    ):
-        arguments = ("--product", product, "--granularity", granularity, "--start", start)
-        assert await spot(*target, "explain", *arguments) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert found in line
-
-
 async def test_a_database_without_tables_is_one_line(
     start_exchange: StartExchange,
     empty_database_url: str,
