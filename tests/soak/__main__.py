@@ -18,15 +18,17 @@ def main() -> int:
     parser.add_argument("--faults", default=default.faults, help="as in `spot simulate`")
     arguments = vars(parser.parse_args())
     report = soak(SoakSettings(**arguments), lambda line: print(line, flush=True))  # noqa: T201
+    seconds = report.mended_in_seconds
+    mended = "not mended" if seconds is None else f"mended in {seconds:.0f} s"
     print(  # noqa: T201
         f"wrong while claiming full: {report.wrong_full_meanwhile} meanwhile,"
         f" {report.final.wrong_full} at the end; partial without a gap row:"
-        f" {report.orphans_meanwhile}; mended in {report.mended_in_seconds} s;"
+        f" {report.orphans_meanwhile}; {mended};"
         f" exact {report.final.exact}; shard memory {report.memory_kib[0]} to"
         f" {report.memory_kib[-1]} KiB"
     )
     clean = report.final.is_spotless and not report.wrong_full_meanwhile
-    clean = clean and not report.orphans_meanwhile and report.mended_in_seconds is not None
+    clean = clean and not report.orphans_meanwhile and seconds is not None
     return 0 if clean else 1
 
 
