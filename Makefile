@@ -57,8 +57,8 @@ screenshots: setup ## the pictures in docs/images, of a demo as it runs
 bench: setup ## all benchmarks in ten minutes, with their peers where installed
 	@$(BIN)/python -m bench
 
-bench-record: setup ## the same, and their tables into docs/performance.md
-	@$(BIN)/python -m bench --record
+bench-record: setup ## all of them at length, and their tables into docs/performance.md
+	@$(BIN)/python -m bench --effort full --record
 
 bench-%: setup ## one of them, at length
 	@$(BIN)/python -m bench $*

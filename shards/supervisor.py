@@ -1,8 +1,8 @@
 """The parent of the fleet: forks one process per shard index and keeps each of them alive.
 
 Signals come in and are only put on a queue; a loop takes them, listens to the heartbeats, reaps,
-restarts. Out comes one exit code. This process holds no thread, no event loop, no connection and
-imports none of the libraries that make them, because it forks for as long as it lives.
+restarts. Out comes one exit code. This process holds no thread, no event loop and no connection,
+because it forks for as long as it lives; the shards' code that it has loaded for them makes none.
 
     waiting ──► running ──► (died, hung and killed) ──► waiting, longer each time
                    │ SIGTERM                        └──► died too often, or cannot start:
@@ -41,7 +41,7 @@ class SupervisorLimits:
     healthy_seconds: float = 60.0  # a life that long clears the count of deaths
     max_deaths: int = 5  # deaths in a row, none after a healthy life: a crash loop
     backoff_base_seconds: float = 0.5
-    backoff_cap_seconds: float = 15.0
+    backoff_cap_seconds: float = 4.0
     turn_seconds: float = 0.5  # how often deadlines are looked at when nothing happens
 
 

@@ -17,8 +17,8 @@ from spot.models import Candle
 from spot.store.spelling import read_line
 
 CHANNEL = "candle"
-# The server refuses 8000 bytes; the rest is room for nothing in particular.
-MAX_PAYLOAD_BYTES = 7_900
+# The server refuses 8000 bytes.
+MAX_PAYLOAD_BYTES = 7_999
 
 _VERSION = 2
 
@@ -70,7 +70,9 @@ def pack(
         end = bisect_right(ends, packed + room)
         if end == at:
             name = lines[at].partition("\t")[0]
-            raise StoreError(f"a candle of {name[:40]!r} does not fit into a payload")
+            raise StoreError(
+                f"wanted at most {room} bytes of a candle, found {ends[at] - packed} of {name[:40]!r}"
+            )
         bodies.append("".join(lines[at:end]))
         at, packed = end, ends[end - 1]
     return [

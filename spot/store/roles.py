@@ -27,16 +27,19 @@ def grant_roles(
     database_url: str, *, writer_url: str | None = None, reader_url: str | None = None
 ) -> list[str]:
     """Make the roles of these URLs, with their passwords and rights; return their names."""
-    wanted = ((writer_url, _WRITE), (reader_url, _READ))
+    wanted = (
+        ("SPOT_WORKER_DATABASE_URL", writer_url, _WRITE),
+        ("SPOT_GATEWAY_DATABASE_URL", reader_url, _READ),
+    )
     names = []
     try:
         with psycopg.connect(
             database_url, connect_timeout=10, prepare_threshold=None
         ) as connection:
-            for url, rights in wanted:
+            for variable, url, rights in wanted:
                 if url is None:
                     continue
-                name, password = _identity(url)
+                name, password = _identity(variable, url)
                 if name != connection.info.user:
                     _make_role(connection, name, password)
                     _grant(connection, name, rights)
@@ -46,14 +49,16 @@ def grant_roles(
     return names
 
 
-def _identity(url: str) -> tuple[str, str | None]:
+def _identity(variable: str, url: str) -> tuple[str, str | None]:
     try:
         given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         # The driver's text would repeat the URL, password included; so would the chained error.
-        raise StoreError("the URL of a role cannot be read") from None
+        raise StoreError(
+            f"{variable}: wanted postgresql://USER:PASSWORD@HOST/DATABASE, found what cannot be read"
+        ) from None
     if not given.get("user"):
-        raise StoreError("the URL of a role names no user")
+        raise StoreError(f"{variable}: wanted a URL with a user, found one without")
     password = given.get("password")
     return str(given["user"]), None if password is None else str(password)
 
