@@ -27,7 +27,7 @@ from spot.store import schema
 
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
-# Below the default of eight products a connection, a thousand products take most of a minute to
+# With the default of eight products a connection, a thousand products take over a minute to
 # connect, because the exchange allows eight messages a second.
 MANY_PRODUCTS_PER_CLIENT = 100
 _LIVE = """

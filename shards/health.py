@@ -1,7 +1,7 @@
 """What a fleet answers about itself: alive, ready, healthy, and why not. Pure.
 
     alive    the supervisor turns
-    ready    every shard of this process tree runs and is owner or standby
+    ready    every shard of this process tree runs and is owner, standby or suspended
     healthy  ready, the database takes what owners write, and the exchange is heard
 
 A standby is healthy while it is connected; another process's fleet tells of the owner.

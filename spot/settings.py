@@ -53,8 +53,8 @@ class Settings:
     products: tuple[str, ...] = ()  # SPOT_PRODUCTS; empty: all active ones of the quotes
     quotes: tuple[str, ...] = ("USD",)  # SPOT_QUOTES
     products_per_client: int = 8  # SPOT_PRODUCTS_PER_CLIENT; one WebSocket each
-    flush_ms: int = 50  # SPOT_FLUSH_MS; the pause between two writes of a shard
-    flush_rows: int = 5_000  # SPOT_FLUSH_ROWS; the most rows in one transaction
+    flush_ms: int = 50  # SPOT_FLUSH_MS; from one write's beginning to the next's
+    flush_rows: int = 5_000  # SPOT_FLUSH_ROWS in one transaction, and the rest of a product
     tick_ms: int = 50  # SPOT_TICK_MS; the gateway collects this long, then writes once
     grace_seconds: float = 2.0  # SPOT_GRACE_SECONDS; exchange time past a candle's end to wait
     cors_origins: tuple[str, ...] = ()  # SPOT_CORS_ORIGINS; `*` or a list; empty: same origin

@@ -1,8 +1,7 @@
 """The entry of the command `spot`: finds the subcommand, runs it, turns errors into one line.
 
 A subcommand is a module with `add_arguments(parser)` and `run(args) -> int`, imported only when it
-is the one asked for: `spot --help` must not wait for aiohttp, and the fleet's parent must not load
-psycopg. Exit codes: 0 done, 1 failed, 2 asked for wrongly (arguments or settings).
+is the one asked for: `spot --help` must not wait for aiohttp or psycopg. Exit codes: 0 done, 1 failed, 2 asked for wrongly (arguments or settings).
 """
 
 import argparse

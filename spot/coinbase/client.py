@@ -36,7 +36,7 @@ _SUBSCRIPTION_MESSAGES = 3
 
 
 class Gate(Protocol):
-    """Gives turns: a `RateLimiter`, or what spreads the turns of many processes."""
+    """Gives turns, as what spreads the turns of many processes does (`shards.gate`)."""
 
     async def acquire(self, permits: int = 1) -> None:
         """Wait for `permits` that may be used together now."""

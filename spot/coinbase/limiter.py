@@ -11,12 +11,7 @@ from spot.clock import monotonic
 
 
 class RateLimiter:
-    """At most `per_second` permits a second, after a quiet time up to `burst` at once.
-
-    For the message budget of an address (8 a second), give all its processes together not more
-    than 5: a client sends the three messages of a subscription in one go, and three such groups
-    must not fall into one second.
-    """
+    """At most `per_second` permits a second, after a quiet time up to `burst` at once."""
 
     def __init__(self, per_second: float, burst: int = 1) -> None:
         self._interval = 1 / per_second

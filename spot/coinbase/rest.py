@@ -42,7 +42,7 @@ class RestSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Times of one REST client, in seconds."""
 
     request_timeout_seconds: float = 10.0  # one try; the product list takes two
-    deadline_seconds: float = 60.0  # all tries of one request
+    deadline_seconds: float = 60.0  # no try begins after this
     backoff_base_seconds: float = 0.5
     backoff_cap_seconds: float = 8.0
 

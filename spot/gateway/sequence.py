@@ -68,7 +68,7 @@ class RowLedger:
     """Rows that shards say they wrote against rows that were notified.
 
     The numbers show a lost notification only when the next one comes. A shard that then falls
-    silent is found out by its status: it counts the rows of its epoch.
+    silent is found out by its status, which counts the rows of its process.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The mender: fetches what the feed missed and feeds it to the aggregator, newest hole first.
 
-    aggregator.gaps ─► Mender ─► REST, one shared budget ─► aggregator.add_trades / update / settle
+    aggregator.gaps ─► Mender ─► REST, one shared budget ─► aggregator.add_found / update / settle
 
 A small hole is filled trade by trade, by id, so that its candles are exact and counted. A large
 one, and all time before a market's first known trade, is mended from the exchange's own minutes
@@ -34,7 +34,7 @@ DAY = Granularity.ONE_DAY
 MOST_TRADES = 3_000
 # The exchange's candle of an ended minute is asked for when its last trades are surely in it.
 SETTLE_SECONDS = 75
-# Coverage is kept for this long: what is older is `spot backfill`'s.
+# Further back nothing is mended on its own: what is older is `spot backfill`'s.
 MOST_DAYS = 7
 # So often the trades are asked for, over some minutes, before the exchange's candles will do.
 MOST_TRIES_FOR_TRADES = 8

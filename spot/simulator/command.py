@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"  {name:<17}{kind.help} [{kind.default:g}]"
         for name, kind in sorted(Fault.registry.items())
     )
-    parser.epilog = f"faults (NAME or NAME:NUMBER, or `all`):\n{faults}"
+    parser.epilog = f"faults (NAME or NAME:NUMBER, or `all` but clock-skew and listing):\n{faults}"
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     add("--port", type=int, default=DEFAULT_PORT, help="0: any free one (default %(default)s)")

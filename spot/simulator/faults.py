@@ -161,7 +161,7 @@ class FaultSet:
         return max((fault.rest_lag_seconds(what) for fault in self.faults), default=0.0)
 
 
-# A wrong clock is no accident among others: it shifts everything, so it must be asked for by name.
+# Neither is an accident among others: one shifts everything, the other changes what is listed.
 _NOT_IN_ALL = frozenset({"clock-skew", "listing"})
 
 

@@ -20,8 +20,8 @@ DROP_PAUSE_SECONDS = 3.0
 # Writers also make a partition they miss, so this only spares them the wait.
 BEHIND = timedelta(days=1)
 
-_DROP = "SELECT candles_drop_before(%s, %s::text[]::candle_granularity[])"
 # Deleted row by row where a hypertable's chunk holds other granularities too; each call is bounded.
+_DROP = "SELECT candles_drop_before(%s, %s::text[]::candle_granularity[])"
 _READY_UNTIL = """
     SELECT max(to_date(right(c.relname, 8), 'YYYYMMDD') + w.days)
     FROM candles_widths() AS w

@@ -77,7 +77,7 @@ async def prepare_session(connection: Connection) -> None:
 
 
 async def prepare_writer(connection: Connection) -> None:
-    """Give the session the staging table that `upsert_candles` copies into."""
+    """Give the session the staging table that candles are copied into."""
     await prepare_session(connection)
     await connection.execute(statements.CREATE_STAGE)
 
@@ -91,7 +91,7 @@ _answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
 
 async def _check(connection: Connection) -> None:
-    # A shard takes a connection twice for each of twenty flushes a second.
+    # A shard takes a connection for each of twenty flushes a second.
     if monotonic() - _answered_at.get(connection, -TRUST_SECONDS) < TRUST_SECONDS:
         return
     # The pool waits for its check without a limit, so one silent connection would hold up everybody.

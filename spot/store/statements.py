@@ -1,4 +1,4 @@
-"""Every SQL statement of the store, apart from the migrations.
+"""The SQL of shards and gateways; that of operators is in `history_statements` and beside its use.
 
 The guard of the upsert is the law of the table: newer information only, nothing for what did not
 change, and a complete candle never becomes incomplete again. It makes every write idempotent.

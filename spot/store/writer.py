@@ -5,9 +5,10 @@
                  └── given back ─┘   then backoff; an outage is told at its begin and its end
 
 `collect` is called right before each flush; without a lease its owner does, so that news stay
-bounded. There is never a second flush before the first ended, so batches grow by themselves while the database is slow. A flush whose
-outcome is unknown (cut, cancelled) is written again, which changes nothing if it had arrived, and
-its number is left out, so that every gateway sees a hole and reads again.
+bounded. There is never a second flush before the first ended, so batches grow by themselves while
+the database is slow. A flush whose outcome is unknown (cut, cancelled) is written again, which
+changes nothing if it had arrived, and its number is left out, so that every gateway sees a hole and
+reads again.
 """
 
 import asyncio
