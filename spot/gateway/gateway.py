@@ -99,7 +99,7 @@ class Gateway:
         )
         self.siblings: Siblings | None = None  # the other workers, where there are some
         self.is_draining = False
-        self._listener = listener
+        self.listener = listener
         self._statuses: list[ShardStatus] = []
         self._statuses_read_at = monotonic()
         self._is_database_connected = False
@@ -107,12 +107,7 @@ class Gateway:
     @property
     def is_ready(self) -> bool:
         """Whether the newest state is known and followed."""
-        return self.tail.is_loaded and self._listener.is_connected
-
-    @property
-    def listens(self) -> int:
-        """How often the listener has connected."""
-        return self._listener.connects
+        return self.tail.is_loaded and self.listener.is_connected
 
     async def run(self) -> None:
         """Keep everything going until cancelled."""
@@ -138,7 +133,7 @@ class Gateway:
             simulated=self.settings.is_simulated,
             draining=self.is_draining,
             database=health.ConnectionHealth(self._is_database_connected),
-            listener=health.ConnectionHealth(self._listener.is_connected),
+            listener=health.ConnectionHealth(self.listener.is_connected),
             freshness=health.Freshness(
                 exchange_at=health.optional_text(exchange_at),
                 candle_at=health.optional_text(self.tail.newest_at),

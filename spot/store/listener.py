@@ -57,7 +57,6 @@ class CandleListener:
         self.is_connected = False
         self.delivers = True  # False: behind a pooler, polling instead
         self.connects = 0
-        self.received = 0
         self.malformed = 0
 
     async def run(
@@ -122,7 +121,6 @@ class CandleListener:
                 logger.warning("notification dropped", extra={"error": str(exc)})
             self.malformed += 1
             return
-        self.received += 1
         on_notification(news)
 
     async def _probe_delivery(self, connection: Connection) -> list[str]:

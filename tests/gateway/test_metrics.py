@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spot.gateway.limits import REFUSAL_CODES
 from spot.gateway.metrics import CLOSE_REASONS, HistogramMeasure, Measures, Sample, merge, text_of
+from spot.store import Pool
 from tests.fixtures.gateway import Publisher, open_stream, running_gateway
 from tests.fixtures.store import eventually, make_candle
 
@@ -51,6 +52,21 @@ async def test_streams_and_what_they_were_sent_are_counted(
         await eventually(lambda: gateway.hub.streams == 0)
         found = await scrape(url)
         assert found["spot_gateway_streams_closed_total", (("reason", "client"),)] == 1
+
+
+async def test_what_a_gateway_does_not_take_is_counted(
+    database_url: str, publish: Publisher, pool: Pool
+) -> None:
+    await publish(make_candle(at=1))
+    async with running_gateway(database_url) as (gateway, url), pool.connection() as connection:
+        for text in ('[1,"coinbase",0,1,2,1,1,[]]', "hello"):
+            await connection.execute("SELECT pg_notify('candle', %s)", (text,))
+        await publish(make_candle(at=2, trades=7))
+
+        await eventually(lambda: gateway.tail.notifications == 1)
+        found = await scrape(url)
+    assert found["spot_gateway_notifications_unreadable_total", ()] == 2
+    assert found["spot_gateway_notifications_stale_total", ()] == 0
 
 
 async def test_the_first_refusal_is_an_increase(database_url: str, publish: Publisher) -> None:
