@@ -154,10 +154,15 @@ def candle(wire: RestCandle, product_id: str, granularity: Granularity, now: dat
 
 
 def exchange_trade(wire: ExchangeTrade, product_id: str) -> Trade:
-    """Return one trade of the older API: same ids, same numbers."""
+    """Return one trade of the older API: same ids, same numbers, there padded to eight decimals."""
     if wire.trade_id < 0:
         raise FrameError(f"wanted a trade id, found {wire.trade_id}")
-    return parse.trade(WireTrade(product_id, str(wire.trade_id), wire.price, wire.size, wire.time))
+    price, size = _without_padding(wire.price), _without_padding(wire.size)
+    return parse.trade(WireTrade(product_id, str(wire.trade_id), price, size, wire.time))
+
+
+def _without_padding(number: str) -> str:
+    return number.rstrip("0").removesuffix(".") if "." in number else number
 
 
 def recent_trade(wire: WireTrade, product_id: str) -> Trade:

@@ -87,6 +87,8 @@ CASES: list[tuple[str, str, object]] = [
     ("format.js", "price('1234567.5', 2)", "1,234,567.50"),
     ("format.js", "price('0.00001242', 8)", "0.00001242"),
     ("format.js", "price('0.123456789', 2)", "0.123456789"),  # no digit is ever taken away
+    ("format.js", "price('80307.60000000', 2)", "80,307.60"),  # as another API pads them
+    ("format.js", "price('80300.00', 0)", "80,300"),
     ("format.js", "price('97', 0)", "97"),
     ("format.js", "digitsOf('0.00000001')", 8),
     ("format.js", "digitsOf('1')", 0),

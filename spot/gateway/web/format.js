@@ -8,11 +8,11 @@ export function grouped(text) {
   return fraction === undefined ? thousands : `${thousands}.${fraction}`;
 }
 
-/** Write a price with at least `digits` decimals: zeros are added, digits are never taken away.
+/** Write a price with at least `digits` decimals: zeros come and go, digits are never taken away.
  * @param {string} text @param {number} digits */
 export function price(text, digits) {
   const [whole, fraction = ""] = text.split(".");
-  const padded = fraction.padEnd(digits, "0");
+  const padded = fraction.replace(/0+$/, "").padEnd(digits, "0");
   return grouped(padded ? `${whole}.${padded}` : whole);
 }
 
