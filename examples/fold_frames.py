@@ -41,6 +41,8 @@ def take(aggregator: spot.Aggregator, products: list[str], event: spot.FeedEvent
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
     names = sys.argv[1].split(",")
     candles = fold(sys.stdin, names)
     candles.sort(key=lambda one: (one.product_id, one.granularity.seconds, one.start))

@@ -124,6 +124,27 @@ async def test_frames_are_folded() -> None:
     assert (day[6], day[8], day[9]) == ("83320.66", "186", "partial")
 
 
+async def test_trades_are_folded() -> None:
+    program = started(sys.executable, EXAMPLES / "fold_trades.py")
+    async with program as process, asyncio.timeout(20):
+        rows = [line.split() for line in (await process.communicate())[0].decode().splitlines()]
+    assert [row[0] for row in rows[3:]] == [width.short for width in Granularity][1:]
+    assert [(row[2], row[3], row[4]) for row in rows[:3]] == [
+        ("83902", "3", "partial"),
+        ("83905", "3", "full"),
+        ("83908", "3", "full"),
+    ]
+    assert (rows[-1][2], rows[-1][3]) == ("83908", "9")
+
+
+async def test_an_example_that_lacks_its_argument_tells_what_it_is() -> None:
+    for argument in ("--help", "-h"):
+        program = started(sys.executable, EXAMPLES / "fold_frames.py", argument)
+        async with program as process, asyncio.timeout(20):
+            await process.communicate(b"")
+        assert process.returncode == 1
+
+
 async def test_stored_candles_are_read(database_url: str, publish: Publisher) -> None:
     hour = Granularity.ONE_HOUR
     await publish(make_candle(), make_candle(granularity=hour, start=hour.floor(START), at=900))

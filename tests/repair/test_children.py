@@ -1,6 +1,6 @@
 """What an aggregator gets from the store after a restart and for a repair."""
 
-from spot.aggregate.intervals import CHILD
+from spot.aggregate.intervals import CHILD, kept_from
 from spot.clock import from_unix
 from spot.models import Candle, Granularity
 from spot.repair.children import children_since, open_children
@@ -52,10 +52,12 @@ async def test_children_of_open_and_previous_parents_as_of_the_newest_minute(poo
 
 
 async def test_a_repair_gets_the_siblings_of_everything_it_may_change(pool: Pool) -> None:
-    hours = [candle("BTC-USD", Granularity.ONE_HOUR, NOON + 3_600 * n) for n in range(-6, 3)]
+    hours = [candle("BTC-USD", Granularity.ONE_HOUR, NOON + 3_600 * n) for n in range(-30, 3)]
     minutes = [candle("BTC-USD", Granularity.ONE_MINUTE, NOON + 60 * n) for n in range(-20, 9)]
     await write(pool, *hours, *minutes)
     found = await children_since(pool, EXCHANGE, "BTC-USD", NOON - 60)
     assert starts(found, Granularity.ONE_MINUTE)[0] == NOON - 600
     assert starts(found, Granularity.ONE_MINUTE)[-1] == NOON + 8 * 60
-    assert starts(found, Granularity.ONE_HOUR) == [NOON + 3_600 * n for n in range(-4, 3)]
+    first = kept_from(Granularity.ONE_HOUR, NOON - 60)
+    assert NOON - 24 * 3_600 <= first <= NOON - 4 * 3_600
+    assert starts(found, Granularity.ONE_HOUR) == [*range(first, NOON + 3 * 3_600, 3_600)]
