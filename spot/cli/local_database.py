@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -44,13 +44,22 @@ SETTINGS: Mapping[str, str] = {
 
 
 @contextlib.contextmanager
-def local_database(directory: Path, *, settings: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Yield the URL of a server on `directory`: made when new, shared when alive, stopped after."""
+def local_database(
+    directory: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    on_shared: Callable[[], None] = lambda: None,
+) -> Iterator[str]:
+    """Yield the URL of a server on `directory`: made when new, shared when alive, stopped after.
+
+    `on_shared` is called where another process owns it, and will take it along.
+    """
     directory = directory.expanduser().absolute()
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock_path = directory.with_name(directory.name + ".lock")
     with lock_path.open("a") as lock:
         if not _owns(lock.fileno(), directory):
+            on_shared()
             yield _wait_until_up(directory, None)
             return
         with _owned_server(directory, {**SETTINGS, **(settings or {})}) as url:

@@ -90,8 +90,14 @@ class Stack:
         # Loaded late: with DATABASE_URL nothing embedded has to be installed.
         from spot.cli.local_database import local_database
 
-        with local_database(self._plan.directory / "postgres") as url:
-            self._terminal.part("database", f"PostgreSQL in {self._plan.directory / 'postgres'}")
+        directory, shared = self._plan.directory / "postgres", ""
+
+        def tell() -> None:
+            nonlocal shared
+            shared = ", shared with the spot that runs there; --data-dir gives this one its own"
+
+        with local_database(directory, on_shared=tell) as url:
+            self._terminal.part("database", f"PostgreSQL in {directory}{shared}")
             yield url
 
     def _start(self, database_url: str, signals: SignalQueue) -> None:

@@ -60,6 +60,8 @@ def _plan(args: argparse.Namespace) -> Plan:
     settings = Settings.load(environ, need_database=False)
     if settings.port == 0:
         raise SettingsError(["PORT: wanted a port people can open, found 0"])
+    if count is not None:
+        _check_count(count)
     kind = "simulated" if settings.is_simulated else "live"
     if args.simulate and count is None:
         wanted = ",".join(settings.products) or str(_SIMULATED_PRODUCTS)
@@ -74,3 +76,11 @@ def _plan(args: argparse.Namespace) -> Plan:
         database_url=settings.database_url,
         environ=environ,
     )
+
+
+def _check_count(count: int) -> None:
+    # Loaded late: only a simulation needs the simulator's code.
+    from spot.simulator.listing import MAX_PRODUCTS
+
+    if not 1 <= count <= MAX_PRODUCTS:
+        raise SettingsError([f"--products: wanted 1 to {MAX_PRODUCTS}, found {count}"])

@@ -18,6 +18,7 @@ from spot.store.products import all_products
 # may also be one that fails.
 MIN_REFRESH_SECONDS = 1.0
 MAX_SUGGESTIONS = 5
+SIMILARITY = 0.75  # one letter of seven is wrong: not two
 
 
 class Catalog:
@@ -101,6 +102,6 @@ class Catalog:
         same_base = [p.product_id for p in with_candles if name == p.base_currency]
         same_base.sort(key=lambda product_id: (not product_id.endswith("-USD"), product_id))
         similar = difflib.get_close_matches(
-            name, [p.product_id for p in with_candles], MAX_SUGGESTIONS, 0.6
+            name, [p.product_id for p in with_candles], MAX_SUGGESTIONS, SIMILARITY
         )
         return list(dict.fromkeys(same_base + similar))[:MAX_SUGGESTIONS]

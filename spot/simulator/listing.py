@@ -44,7 +44,7 @@ _AVERAGE_TRADE_DOLLARS = 150
 _INACTIVE = (("LUNA-USD", "delisted"), ("MATIC-USD", "delisted"), ("OMG-USD", "offline"))
 # These two dollars-in-USDC books are their own, not another name of a -USD book.
 _OWN_USDC_BOOKS = frozenset({"USDT-USDC", "EURC-USDC"})
-_MAX_PRODUCTS = 5_000
+MAX_PRODUCTS = 5_000
 
 
 class MarketSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +94,8 @@ def _known() -> dict[str, tuple[str, Decimal]]:
 def build_products(settings: MarketSettings) -> tuple[MarketProduct, ...]:
     """Return the books that trade, busiest first."""
     if isinstance(settings.products, int):
-        if not 1 <= settings.products <= _MAX_PRODUCTS:
-            raise SpotError(f"wanted 1 to {_MAX_PRODUCTS} products, found {settings.products}")
+        if not 1 <= settings.products <= MAX_PRODUCTS:
+            raise SpotError(f"wanted 1 to {MAX_PRODUCTS} products, found {settings.products}")
         ids: Iterable[str] = _counted_ids(settings.products)
     else:
         ids = dict.fromkeys(_book_id(product_id) for product_id in settings.products)

@@ -125,7 +125,7 @@ def reading(database_url: str) -> Iterator[psycopg.Connection]:
         ) as connection:
             yield connection
     except psycopg.Error as exc:
-        raise StoreError(f"cannot read the schema: {str(exc).strip()}") from exc
+        raise StoreError(f"cannot read the schema: {' '.join(str(exc).split())}") from exc
 
 
 async def check_schema(connection: psycopg.AsyncConnection) -> None:

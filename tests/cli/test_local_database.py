@@ -79,8 +79,9 @@ def test_settings_reach_the_server(directory: Path) -> None:
 
 def test_second_user_shares_the_server_and_does_not_stop_it(directory: Path) -> None:
     with local_database(directory, settings=FAST) as url:
-        with local_database(directory) as same:
-            assert same == url
+        told: list[str] = []
+        with local_database(directory, on_shared=lambda: told.append("shared")) as same:
+            assert (same, told) == (url, ["shared"])
         assert ask(url, "SELECT 1") == 1
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from spot.cli.stack import free_port, get
 from spot.cli.up import _plan, add_arguments
+from spot.errors import SettingsError
 from tests.fixtures.processes import Program, StartProcess, is_alive, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -70,6 +71,18 @@ def test_products_of_the_environment_hold_unless_others_are_asked_for(
     assert plan.environ["SPOT_PRODUCTS"] == in_force
     if simulated is not None:
         assert plan.simulate_arguments == ("--products", simulated)
+
+
+@pytest.mark.parametrize("count", ["0", "5001"])
+def test_a_number_of_products_that_cannot_be_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, count: str
+) -> None:
+    for name in ("DATABASE_URL", "SHARD_COUNT", "SHARD_INDEX", "PORT", "SPOT_PRODUCTS"):
+        monkeypatch.setenv(name, "")
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SettingsError, match=f"wanted 1 to 5000, found {count}"):
+        _plan(parser.parse_args(["--simulate", "--products", count]))
 
 
 def test_ctrl_c_leaves_nothing_and_the_next_start_finds_the_candles(
