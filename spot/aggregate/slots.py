@@ -149,7 +149,10 @@ class Slots:
         )
         for granularity, slots in self.of.items():
             first = kept_from(granularity, min(second, pending))
-            for start in [start for start in slots if start < first]:
-                del slots[start]
+            kept = {start: slot for start, slot in slots.items() if start >= first}
+            if len(kept) < len(slots):
+                # New ones, because neither a dict nor a set gives back what a repaired day took.
+                self.of[granularity] = kept
+                self.marked[granularity] = set(self.marked[granularity])
             self.forgotten_before[granularity] = max(self.forgotten_before[granularity], first)
         return pending >= second

@@ -1,5 +1,7 @@
 """Which held intervals a span of time touches: the short way must find what the long one does."""
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,3 +32,26 @@ def test_exactly_the_intervals_that_overlap_a_span_are_marked(
             if (start + granularity.seconds) * MICRO > after
             and (not has_end or start * MICRO <= until)
         }
+
+
+def test_what_a_repaired_day_took_is_given_back() -> None:
+    slots = Slots()
+    now = 10 * DAY
+
+    def kept_bytes() -> int:
+        held = [*slots.of.values(), *slots.marked.values()]
+        return sum(map(sys.getsizeof, held))
+
+    for start in range(now - 600, now, 60):
+        slots.touch(Granularity.ONE_MINUTE, start)
+    before = kept_bytes()
+    for start in range(now - DAY, now, 60):
+        slots.touch(Granularity.ONE_MINUTE, start)
+    assert kept_bytes() > before + 50_000
+    for granularity, held in slots.of.items():
+        for slot in held.values():
+            slot.complete = True
+        for start in held:  # as telling does
+            slots.marked[granularity].discard(start)
+    slots.forget(now)
+    assert kept_bytes() < before + 10_000
