@@ -11,20 +11,28 @@ from spot.clock import monotonic
 
 
 class RateLimiter:
-    """At most `per_second` permits a second, after a quiet time up to `burst` at once."""
+    """At most `per_second` permits a second."""
 
-    def __init__(self, per_second: float, burst: int = 1) -> None:
+    def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
-        self._slack = (burst - 1) * self._interval
         self._next_at = float("-inf")  # monotonic; when the next permit would be on time
 
     async def acquire(self, permits: int = 1) -> None:
         """Wait for `permits` that may be used together now; a cancelled wait forfeits them."""
         now = monotonic()
-        due_at = max(self._next_at, now - self._slack)
+        due_at = max(self._next_at, now)
         self._next_at = due_at + permits * self._interval
         if due_at > now:
             await asyncio.sleep(due_at - now)
+
+    async def acquire_within(self, seconds: float) -> None:
+        """Wait for one permit; TimeoutError at once, and nothing forfeited, if it comes too late.
+
+        The turns of those who gave up would make everybody behind them wait for nobody.
+        """
+        if self._next_at - monotonic() > seconds:
+            raise TimeoutError
+        await self.acquire()
 
     def pause(self, seconds: float) -> None:
         """Give nobody a new turn for so long: the exchange said that it was too much."""

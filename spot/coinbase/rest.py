@@ -56,13 +56,11 @@ class CoinbaseRest:
         exchange_url: str,
         *,
         requests_per_second: float = 5.0,
-        limiter: RateLimiter | None = None,
         settings: RestSettings | None = None,
     ) -> None:
-        """Prepare; a given `limiter` is shared with others and replaces `requests_per_second`."""
         self._rest_url = rest_url
         self._exchange_url = exchange_url
-        self._limiter = limiter or RateLimiter(requests_per_second)
+        self._limiter = RateLimiter(requests_per_second)
         self._settings = settings or RestSettings()
         self._session: aiohttp.ClientSession | None = None
         self._server_time: tuple[datetime, float] | None = None  # and when, monotonic
@@ -180,6 +178,7 @@ class CoinbaseRest:
         give_up_at = monotonic() + self._settings.deadline_seconds
         backoff = Backoff(self._settings.backoff_base_seconds, self._settings.backoff_cap_seconds)
         while True:
+            await self._turn(url, give_up_at - monotonic())
             try:
                 return await self._get_once(url, query, kind)
             except ExchangeError as exc:
@@ -193,10 +192,19 @@ class CoinbaseRest:
                     self._limiter.pause(delay_seconds)
             await asyncio.sleep(delay_seconds)
 
+    async def _turn(self, url: str, within_seconds: float) -> None:
+        """Wait for a turn of the budget, but not beyond the deadline."""
+        try:
+            await self._limiter.acquire_within(within_seconds)
+        except TimeoutError as exc:
+            deadline_seconds = self._settings.deadline_seconds
+            raise ExchangeError(
+                f"no turn for GET {url} within {deadline_seconds:g} s: too much is asked before it"
+            ) from exc
+
     async def _get_once(self, url: str, query: Mapping[str, str], kind: type[T]) -> T:
         if self._session is None:
             raise AssertionError("use CoinbaseRest as `async with`")
-        await self._limiter.acquire()
         timeout_seconds = self._settings.request_timeout_seconds
         try:
             async with (

@@ -1,4 +1,4 @@
-"""A shared budget: spaced turns in the order of asking, bursts only where allowed."""
+"""A shared budget: spaced turns in the order of asking, never a burst."""
 
 import asyncio
 
@@ -27,14 +27,15 @@ async def test_turns_are_spaced_over_all_who_share() -> None:
     assert all(at >= index * 0.02 - EARLY_SECONDS for index, at in taken)
 
 
-async def test_burst_is_allowed_after_a_quiet_time() -> None:
-    limiter = RateLimiter(0.01, burst=4)
-    async with asyncio.timeout(5):
-        for _ in range(4):
-            await limiter.acquire()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await limiter.acquire()
+async def test_a_turn_that_would_come_too_late_is_refused_and_not_lost() -> None:
+    limiter = RateLimiter(20)
+    began_at = monotonic()
+    await limiter.acquire(2)
+    for _ in range(50):
+        with pytest.raises(TimeoutError):
+            await limiter.acquire_within(0.05)
+    await limiter.acquire_within(0.2)
+    assert 0.1 - EARLY_SECONDS <= monotonic() - began_at < 1
 
 
 async def test_several_permits_at_once_make_the_next_one_wait_for_all() -> None:

@@ -1,13 +1,13 @@
 """REST in trouble: patience until a deadline, clear refusals, kept limits."""
 
 import asyncio
+import logging
 
 import msgspec
 import pytest
 from aiohttp import web
 
 from spot.clock import monotonic
-from spot.coinbase.limiter import RateLimiter
 from spot.coinbase.rest import CoinbaseRest, RestSettings
 from spot.errors import ExchangeError
 from tests.fixtures.coinbase import eventually
@@ -123,29 +123,40 @@ async def test_rate_limit_is_kept_over_all_tasks(
     assert max(rest_exchange.asked_at) - min(rest_exchange.asked_at) >= 0.1
 
 
-async def test_refusal_for_too_much_holds_all_tasks_back(
+async def test_no_turn_before_the_deadline_is_an_exchange_error_at_once(
     rest_address: str, rest_exchange: RestExchange
 ) -> None:
-    class Watched(RateLimiter):
-        has_paused = False
+    rest = CoinbaseRest(
+        f"{rest_address}/api", rest_address, requests_per_second=0.1, settings=QUICK
+    )
+    async with rest, asyncio.timeout(5):
+        await rest.trades_before("BTC-USD", 10)
+        with pytest.raises(ExchangeError, match="no turn") as caught:
+            await rest.trades_before("BTC-USD", 10)
+    assert caught.value.is_retryable
+    assert len(rest_exchange.requests) == 1
 
-        def pause(self, seconds: float) -> None:
-            self.has_paused = True
-            super().pause(seconds)
 
+async def test_refusal_for_too_much_holds_all_tasks_back(
+    rest_address: str, rest_exchange: RestExchange, caplog: pytest.LogCaptureFixture
+) -> None:
     async def refuse_once(_request: web.Request) -> web.Response:
         rest_exchange.troubles = []
         return web.Response(status=429)
 
     rest_exchange.troubles = [refuse_once]
     settings = RestSettings(backoff_base_seconds=0.4, backoff_cap_seconds=0.4)
-    limiter = Watched(1_000)
-    rest = CoinbaseRest(f"{rest_address}/api", rest_address, limiter=limiter, settings=settings)
+    rest = CoinbaseRest(
+        f"{rest_address}/api", rest_address, requests_per_second=1_000, settings=settings
+    )
+    # It tells of the refusal in the moment in which it lets everybody wait.
+    caplog.set_level(logging.DEBUG, logger="spot.coinbase.rest")
     async with rest, asyncio.TaskGroup() as tasks:
         tasks.create_task(rest.trades_before("BTC-USD", 10))
-        await eventually(lambda: limiter.has_paused)
+        await eventually(lambda: bool(caplog.records))
         tasks.create_task(rest.trades_before("BTC-USD", 10))
     first, *others = rest_exchange.asked_at
+    assert len(others) == 2
     assert all(at - first >= 0.19 for at in others)
 
 
