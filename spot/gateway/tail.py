@@ -132,9 +132,11 @@ class Tail:
             except TimeoutError:
                 pass
             await asyncio.sleep(SETTLE_SECONDS)
-            self._doubt.clear()
-            if not self.is_loaded:
+            # While nothing is heard, a read would move the time from which the listener reads when
+            # it is back past what others commit meanwhile: held back for an outage, with old times.
+            if not (self.is_loaded and self._listener.is_connected):
                 continue
+            self._doubt.clear()
             try:
                 await self._read_changes()
                 self._hub.memory.is_exact = not self._doubt.is_set()
@@ -147,16 +149,17 @@ class Tail:
 
     async def _read_changes(self) -> None:
         candles: list[Candle] = []
+        newest_at = self.newest_at
         async with asyncio.timeout(READ_TIMEOUT_SECONDS):
-            if self.newest_at is None:
+            if newest_at is None:
                 # Nothing is known, not even the exchange's time, by which changes are searched.
                 candles += await newest_candles(self._pool, self._exchange)
-                self._see(candles)
-            if self.newest_at is not None:
+                newest_at = max((candle.updated_at for candle in candles), default=None)
+            if newest_at is not None:
                 # At the start too: an interval before the newest may not be complete yet, and its
                 # completion will be news only if it is known to have been open. Not searched by our
                 # own clock: a replayed market's time is another.
-                since = self.newest_at - MARGIN
+                since = newest_at - MARGIN
                 candles += await changed_since(self._pool, self._exchange, since)
         self.rereads += 1
         self._see(candles)
