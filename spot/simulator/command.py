@@ -19,6 +19,8 @@ from spot.simulator.listing import MarketSettings
 from spot.simulator.settings import ExchangeSettings, ReplaySettings
 
 DEFAULT_PORT = 8765
+# The trades of the market are numbered from 2020 on: there is no past before it.
+MOST_HISTORY_DAYS = 2_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"faults (NAME or NAME:NUMBER, or `all` but clock-skew and listing):\n{faults}"
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    add("--port", type=int, default=DEFAULT_PORT, help="0: any free one (default %(default)s)")
+    add("--port", type=_port, default=DEFAULT_PORT, help="0: any free one (default %(default)s)")
     add("--products", default="24", metavar="N|A,B", help="how many, or which (default 24)")
     add("--seed", type=int, default=1, help="another seed, another market (default 1)")
     add("--rate", type=_rate, default=Decimal(20), metavar="TRADES_PER_SECOND",
         help="trades per second of all products together (default 20)")  # fmt: skip
-    add("--history-days", type=int, default=30, metavar="DAYS",
+    add("--history-days", type=_history_days, default=30, metavar="DAYS",
         help="how much past REST can tell of (default 30)")  # fmt: skip
     add("--faults", default="", metavar="NAME[:NUMBER],..", help="what goes wrong, see below")
     add("--limits", action="store_true",
@@ -122,6 +124,20 @@ async def _serve(exchange: SimulatedExchange) -> None:
             flush=True,
         )
         await stop.wait()
+
+
+def _port(text: str) -> int:
+    return _whole(text, 65_535, "a port")
+
+
+def _history_days(text: str) -> int:
+    return _whole(text, MOST_HISTORY_DAYS, "days")
+
+
+def _whole(text: str, highest: int, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= highest):
+        raise argparse.ArgumentTypeError(f"wanted {what} from 0 to {highest}, found {text!r}")
+    return int(text)
 
 
 def _rate(text: str) -> Decimal:

@@ -108,6 +108,9 @@ async def test_it_replays_a_file(start: Start, http: aiohttp.ClientSession) -> N
         (("--speed", "max"), 1, b"--speed max needs --replay"),
         (("--replay", "/no/such/file.csv"), 1, b"/no/such/file.csv"),
         (("--rate", "many"), 2, b"wanted trades per second, found 'many'"),
+        (("--port", "99999"), 2, b"--port: wanted a port from 0 to 65535, found '99999'"),
+        (("--port", "http"), 2, b"--port: wanted a port from 0 to 65535, found 'http'"),
+        (("--history-days=-3",), 2, b"--history-days: wanted days from 0 to 2000, found '-3'"),
     ],
 )
 async def test_wrong_arguments_are_one_clear_line(
