@@ -50,6 +50,10 @@ class Change:
         """Return the same state without a place in the order, for one stream."""
         return Change(self.candle, Cursor("", 0), is_repeat=self.is_repeat)
 
+    def as_news(self) -> "Change":
+        """Return the same state for a stream that was never told it: no repeat for that one."""
+        return Change(self.candle, self.cursor) if self.is_repeat else self
+
     @property
     def stream_key(self) -> StreamKey:
         """Which element of a page this changes."""

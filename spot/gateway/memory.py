@@ -125,7 +125,8 @@ class CandleMemory:
 
     def snapshot(self, subscription: Subscription) -> list[Change]:
         """Return the newest state of everything subscribed, in order."""
-        return sorted(self._matching(subscription), key=lambda change: change.sequence)
+        newest = (change.as_news() for change in self._matching(subscription))
+        return sorted(newest, key=lambda change: change.sequence)
 
     def since(
         self, subscription: Subscription, event_id: str, *, slack_us: int = 0

@@ -19,7 +19,7 @@ from spot.gateway.gateway import GATEWAY, Gateway
 from spot.gateway.memory import Missed, Opening
 from spot.gateway.middleware import ACCESS, ADDRESS, STREAM
 from spot.gateway.subscriber import Subscriber
-from spot.gateway.topic import StreamFormat, Subscription
+from spot.gateway.topic import StreamFormat, Subscription, told
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -113,7 +113,7 @@ def _lifetime(request: web.Request, gateway: Gateway) -> float:
 
 def opening_event(missed: Missed, stream_format: StreamFormat) -> bytes:
     """Return the event that says whether a stream goes on where it was."""
-    opening = OpeningObject(missed.opening, len(missed.changes))
+    opening = OpeningObject(missed.opening, len(told(missed.changes, stream_format)))
     text = msgspec.json.encode(opening).decode()
     if stream_format is StreamFormat.JSON:
         return json_event("opening", text)

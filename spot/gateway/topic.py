@@ -67,13 +67,20 @@ class Topic:
         return rider
 
 
+def told(changes: Sequence[Change], stream_format: StreamFormat) -> Sequence[Change]:
+    """Return those of `changes` that become events."""
+    if stream_format is not StreamFormat.JSON:
+        return changes
+    # A program that keeps candles by their start needs no repeat of a finished one.
+    return [c for c in changes if not (c.is_repeat and c.candle.complete)]
+
+
 def render(
     changes: Sequence[Change], stream_format: StreamFormat, retry_ms: int = DATASTAR_RETRY_MS
 ) -> bytes:
     """Return the events of `changes`, which must be in order; empty where none is worth one."""
     if stream_format is StreamFormat.JSON:
-        # A program that keeps candles by their start needs no repeat of a finished one.
-        events = [c.event() for c in changes if not (c.is_repeat and c.candle.complete)]
+        events = [c.event() for c in told(changes, stream_format)]
         if events and retry_ms != DATASTAR_RETRY_MS:
             events.insert(0, b"retry: %d\n" % retry_ms)  # a field of the first event
         return b"".join(events)

@@ -226,10 +226,20 @@ async def test_heartbeat_reaches_every_format_and_ends_old_streams() -> None:
     assert not young.is_aborted
 
 
+def newest_of(events: list[Event]) -> dict[str, tuple[int, str]]:
+    """Return start and volume of each product's last candle."""
+    return {e.json["product"]: (e.json["start"], e.json["volume"]) for e in events}
+
+
+def newest_in(hub: Hub, subscription: Subscription) -> dict[str, tuple[int, str]]:
+    """Return the same of what the hub knows."""
+    newest = [hub.memory.newest(key) for key in hub.memory if subscription.covers(key)]
+    return {c.product_id: (c.start, str(c.volume)) for c in newest if c is not None}
+
+
 NEWS = st.tuples(st.sampled_from(["BTC-USD", "ETH-USD"]), st.integers(0, 2), st.booleans())
-STEPS = st.lists(
-    st.one_of(NEWS, st.sampled_from(["tick", "stall", "drain", "cut"])), min_size=1, max_size=40
-)
+ACTS = st.sampled_from(["tick", "stall", "drain", "cut", "newcomer"])
+STEPS = st.lists(st.one_of(NEWS, ACTS), min_size=1, max_size=40)
 
 
 @given(STEPS, st.sampled_from([ALL, BTC]))
@@ -260,6 +270,8 @@ async def test_every_stream_sees_each_completion_once_and_ends_at_the_newest(
                 socket.stall()
             case "drain":
                 socket.drain()
+            case "newcomer":
+                assert newest_of(join(hub, subscription).events) == newest_in(hub, subscription)
             case _:
                 # What was written while it was stalled never arrived.
                 seen += socket.events

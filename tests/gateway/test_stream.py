@@ -204,3 +204,19 @@ async def test_client_that_does_not_read_is_cut_and_nobody_else_notices(
             assert gateway.hub.counts.lags >= 1
             assert gateway.hub.counts.conflated > 0
             assert gateway.hub.streams == 1
+
+
+async def test_opening_counts_what_is_sent_of_it(database_url: str, publish: Publisher) -> None:
+    """A correction of an older candle is followed by the newest again, for pages only."""
+    query = "product=BTC-USD&granularity=1m"
+    minutes = [make_candle(start=START + 60 * n, complete=True, at=59) for n in (0, 1)]
+    await publish(*minutes)
+    async with running_gateway(database_url) as (gateway, url):
+        before = f"{gateway.epoch}-{gateway.hub.memory.sequence}"
+        await publish(make_candle(complete=True, at=59, revision=1, trades=113))
+        await eventually(lambda: gateway.tail.notifications == 1)
+        for last_id, starts in (("", [START + 60]), (before, [START])):
+            async with open_stream(url, f"{query}&format=json&last_event_id={last_id}") as stream:
+                await stream.until(lambda e: e.name == "heartbeat")
+                assert starts_of(stream.events) == starts
+                assert stream.events[0].json["candles"] == 1
