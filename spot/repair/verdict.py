@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from spot.aggregate.audit import VOLUME_TOLERANCE
 from spot.models import Coverage, Source, TradeGap
+from spot.repair.comparison import differing_fields
 from spot.repair.explain import Story
 from spot.repair.window import SETTLE_SECONDS
 
@@ -51,12 +53,12 @@ def judge(story: Story) -> Verdict:
 def _judge_missing(story: Story) -> Verdict:
     if not story.is_over:
         return Verdict(Judgement.OPEN, ("The interval still runs, and nothing traded yet.",))
+    if not _has_settled(story):
+        return Verdict(Judgement.OPEN, ("There is no row yet; the interval has just ended.",))
     if story.exchange_error is not None:
         text = "There is no row, and the exchange does not say whether there should be one."
         return Verdict(Judgement.UNKNOWN, (text,))
     if story.exchange is not None:
-        if not story.row and story.now < story.key.end + SETTLE_SECONDS:
-            return Verdict(Judgement.OPEN, ("There is no row yet; the interval has just ended.",))
         sentences = ["The exchange has a candle here, and the table has none.", *_gaps(story)]
         sentences.append("`spot backfill` or `spot verify --repair` fetches it.")
         return Verdict(Judgement.MISSING, tuple(sentences))
@@ -67,17 +69,38 @@ def _judge_missing(story: Story) -> Verdict:
 def _judgement(story: Story) -> Judgement:
     if story.row is None:
         raise AssertionError("judged elsewhere")
-    if not story.is_over or story.now < story.key.end + SETTLE_SECONDS:
+    if not _has_settled(story):
         return Judgement.OPEN
     if story.exchange_error is not None:
         return Judgement.UNKNOWN
-    if story.exchange is None or story.differences:
+    if story.exchange is None or (story.differences and not _is_near(story)):
         return Judgement.WRONG
     return Judgement.RIGHT if story.row.coverage is Coverage.FULL else Judgement.UNPROVEN
 
 
+def _has_settled(story: Story) -> bool:
+    """Whether the exchange's answer is its last word, or that it has no candle."""
+    return story.now >= story.key.end + SETTLE_SECONDS
+
+
+def _is_near(story: Story) -> bool:
+    """Whether a proven row of a coarse width differs by no more than the exchange's own do."""
+    row, theirs, children = story.row, story.exchange, story.children
+    if row is None or theirs is None or children is None or row.coverage is not Coverage.FULL:
+        return False
+    folds = children.folds_into_row
+    if folds is None:  # no child is stored any more
+        folds = row.source is Source.TRADES
+    return folds and not differing_fields(row, theirs, VOLUME_TOLERANCE)
+
+
 def _headline(story: Story, judgement: Judgement) -> str:
     match judgement:
+        case Judgement.RIGHT if story.differences:
+            return (
+                "Right and proven: its prices are the exchange's, and its volume differs from the"
+                f" exchange's by less than {VOLUME_TOLERANCE:%}, as the exchange's own widths do."
+            )
         case Judgement.RIGHT:
             return "Right and proven: the exchange says the same, to the last digit."
         case Judgement.UNPROVEN:

@@ -1,6 +1,7 @@
 """The story of a candle: what is stored, what it is made of, what the exchange says, the verdict."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 from msgspec.structs import replace
 
@@ -77,6 +78,30 @@ async def test_a_changed_candle_is_wrong_and_the_field_is_named(
     assert verdict.judgement is Judgement.WRONG
     assert "high differ" in verdict.sentences[0]
     assert f"--start {AT} --end {AT + HOUR} --repair" in verdict.sentences[-1]
+
+
+async def test_a_proven_candle_may_differ_in_volume_as_the_exchanges_widths_do(
+    start_exchange: StartExchange, database_url: str
+) -> None:
+    exchange = await start_market(start_exchange)
+    half = Granularity.THIRTY_MINUTE
+    async with session_of(exchange, database_url) as session:
+        await backfill(session)
+        (hour,) = [candle for candle in await stored(session, HOURLY) if candle.start == AT]
+        more = f"volume = volume + {hour.volume * Decimal('0.00005')}"
+        change(database_url, more, HOURLY, AT)
+        alone = await explain(session, HOURLY, AT)
+        change(database_url, more, half, AT)
+        folded = await explain(session, HOURLY, AT)
+        change(database_url, "high = high * 2", HOURLY, AT)
+        change(database_url, "high = high * 2", half, AT)
+        dearer = await explain(session, HOURLY, AT)
+    assert judge(alone).judgement is Judgement.WRONG, "its children do not make it so"
+    assert [difference.field for difference in folded.differences] == ["volume"]
+    verdict = judge(folded)
+    assert verdict.judgement is Judgement.RIGHT
+    assert "by less than 0.1%" in verdict.sentences[0]
+    assert judge(dearer).judgement is Judgement.WRONG
 
 
 async def test_trades_and_their_neighbours_are_told_by_id(
@@ -185,6 +210,19 @@ async def test_a_minute_without_a_row_was_quiet_or_is_missing(
         story = await explain(session, MINUTE, empty, quiet)
     assert story.history_read_at is not None
     assert judge(story).judgement is Judgement.QUIET
+
+
+async def test_what_has_just_ended_is_not_called_quiet_yet(
+    start_exchange: StartExchange, database_url: str
+) -> None:
+    exchange = await start_market(start_exchange, seed=5)
+    quiet = exchange.product_ids[-1]
+    assert exchange.truth(quiet, MINUTE, NOW - 60, NOW) == []
+    async with session_of(exchange, database_url) as session:
+        story = await explain(session, MINUTE, NOW - 60, quiet)
+    assert story.is_over
+    assert story.exchange is None
+    assert judge(story).judgement is Judgement.OPEN
 
 
 async def test_a_running_interval_is_open_and_a_silent_exchange_is_said(
