@@ -1,8 +1,8 @@
 """Who writes this shard's products: waiting for the lease, taking over, losing it, taking it again.
 
     standby ──► owner ──► lost (suspended) ──► owner again, if nobody had it in between
-       ▲                                  └──► standby: what was folded is thrown away
-       └──────────────────────────────────────────┘
+       ▲                                  └──► standby: what was folded is thrown away, because
+       └──────────────────────────────────────────┘    another had it, or too much waited
 
 Also decides which of the products may be written while a fleet of another shard count still has
 some of them (`shards.claims`), looking again every second.
@@ -136,17 +136,22 @@ class Ownership:
         tenure = self._tenure if lease.is_continued else None
         if tenure and not set(share.withheld).isdisjoint(tenure.aggregator.product_ids):
             tenure = None  # a fleet of another count has taken some of them meanwhile
+        if tenure and tenure.is_over:
+            tenure = None
         if tenure is None:
             await self._end_tenure()
             tenure = Tenure(self._settings, self._pool, self._rest, lease, self._outage)
         await self._listing.save()
         self._withheld = share.withheld
         await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
+        if tenure.is_over:  # meanwhile
+            lease.lose("begins again from the store")
+            return
         if tenure is self._tenure:
             tenure.renew(lease)
         else:
             self._tenure = tenure
-            self._running = tasks.create_task(tenure.run(), name="tenure")
+            self._running = tasks.create_task(self._live(tenure), name="tenure")
             self._outage.end()
         fields = {"shard": self._index, "epoch": lease.epoch, "products": len(share.mine)}
         logger.info("shard owned", extra={**fields, "withheld": len(share.withheld)})
@@ -179,11 +184,22 @@ class Ownership:
         """Throw away what was folded: somebody else had the shard, or has some of it now."""
         if self._tenure is None:
             return
-        logger.info("another process took the shard: now its standby", extra={"shard": self._index})
+        logger.info("what was folded is thrown away", extra={"shard": self._index})
+        self._tenure.end()
         await self._stop_running()
-        self._counted += self._tenure.counts()
-        self._tenure = None
-        self._feed.attach(None, is_remembering=True)
+        self._forget_tenure()
+
+    def _forget_tenure(self) -> None:
+        if self._tenure is not None:
+            self._tenure.end()
+            self._counted += self._tenure.counts()
+            self._tenure = None
+            self._feed.attach(None, is_remembering=True)
+
+    async def _live(self, tenure: Tenure) -> None:
+        """Run it; if it ends by itself the next one begins where the store ends."""
+        await tenure.run()
+        self._forget_tenure()
 
     async def _stop_running(self) -> None:
         if self._running is not None:

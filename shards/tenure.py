@@ -45,7 +45,7 @@ class Tenure:
     ) -> None:
         self._exchange = settings.exchange
         self._pool = pool
-        self._is_last = False
+        self._is_last = self._is_ended = False
         self.lease = lease
         audit = Audit()
         self.aggregator = Aggregator(grace_seconds=settings.grace_seconds, on_bucket=audit.finished)
@@ -64,10 +64,11 @@ class Tenure:
         self._mender = Mender(rest, self.aggregator, self._book, audit, stored)
 
     async def run(self) -> None:
-        """Write and mend until cancelled."""
+        """Write and mend until cancelled, or until the writer is over: begin anew then."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write(), name="writer")
-            tasks.create_task(self._mender.run(), name="mender")
+            mending = tasks.create_task(self._mender.run(), name="mender")
+            await self._write()
+            mending.cancel()
 
     async def follow(
         self, product_ids: Iterable[str], feed: ShardFeed, *, is_remembering: bool
@@ -80,6 +81,8 @@ class Tenure:
             # The exchange's clock, which a replayed or hurried market has to itself.
             now = feed.exchange_at if feed.exchange_at > EPOCH else utc_now()
             stored, gaps = await open_children(self._pool, self._exchange, new, now)
+            if self.is_over:
+                return
             # From here to `attach` nothing waits: no event may come between.
             self.aggregator.add_products(new)
             resumed = self.aggregator.restore(stored, now, gaps)
@@ -88,6 +91,15 @@ class Tenure:
             fields["milliseconds"] = int((monotonic() - began_at) * 1000)
             logger.info("products taken", extra=fields)
         feed.attach(self.aggregator, is_remembering=is_remembering, notice=self.writer.notice)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the next one has to begin where the store ends."""
+        return self._is_ended or self.writer.is_over
+
+    def end(self) -> None:
+        """Never feed it again: what it folded is thrown away."""
+        self._is_ended = True
 
     def suspend(self) -> None:
         """The lease is lost: whatever is being written now must not go on."""
@@ -119,12 +131,12 @@ class Tenure:
         await self.writer.drain(deadline_seconds)
 
     async def _write(self) -> None:
-        while True:
+        while not self.writer.is_over:
             try:
                 await self.writer.run()
             except FencedError as exc:
                 self.lease.lose(str(exc))
-            while self.lease.lost.is_set():
+            while self.lease.lost.is_set() and not self.writer.is_over:
                 self.writer.collect()
                 await asyncio.sleep(COLLECT_SECONDS)
 

@@ -2,9 +2,9 @@
 
 Candles come in from the aggregator, go out in chunks sorted by key, and come back when a write
 failed, never over newer news. So a slow database costs freshness and not memory. The bound: when
-`max_rows` keys wait, an in-progress candle is refused (its next state will come), and a complete
-one takes the place of an in-progress one; only if all that wait are complete is it refused too,
-to be told by the exchange again after the next start. Both are counted.
+`max_rows` keys wait, a further one is refused. Then what waits is of no use any more: written
+without what was refused, it would look whole. Whoever fills it drops it and begins again from the
+store.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,12 +18,9 @@ class CandleBatch:
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self._waiting: dict[CandleKey, Candle] = {}
-        # What may be evicted, known only once the batch was full.
-        self._in_progress: dict[CandleKey, None] | None = None
         self._since: float | None = None  # when the oldest of them came
         self._taken_since: float | None = None  # and of those whose writing is under way
-        self.refused = 0
-        self.refused_complete = 0
+        self.refused = 0  # found no room, or were dropped for those that did not
 
     def __len__(self) -> int:
         """How many candles wait."""
@@ -34,26 +31,31 @@ class CandleBatch:
         key = candle.key
         waiting = self._waiting.get(key)
         if waiting is None:
-            if not self._has_room_for(candle):
+            if len(self._waiting) >= self._max_rows:
+                self.refused += 1
                 return False
-            self._keep(key, candle)
+            self._waiting[key] = candle
             if self._since is None:
                 self._since = now
         elif outranks(candle, waiting):
-            self._keep(key, candle)
+            self._waiting[key] = candle
         return True
 
     def put_all(self, candles: Iterable[Candle], now: float = 0.0) -> None:
         """Do `put` with each: in one loop, because a flush has thousands."""
-        waiting = self._waiting
-        # Those that may be evicted are kept account of by `put` alone.
-        most = self._max_rows if self._in_progress is None else 0
+        waiting, most = self._waiting, self._max_rows
         for candle in candles:
             key = CandleKey(candle.product_id, candle.granularity, candle.start)
             if len(waiting) >= most or waiting.setdefault(key, candle) is not candle:
                 self.put(candle, now)
         if waiting and self._since is None:
             self._since = now
+
+    def drop(self) -> None:
+        """Forget what waits, as refused too."""
+        self.refused += len(self._waiting)
+        self._waiting.clear()
+        self._since = None
 
     @property
     def product_ids(self) -> set[str]:
@@ -71,15 +73,12 @@ class CandleBatch:
         if len(keys) <= limit:
             everything = [self._waiting[key] for key in keys]
             self._waiting.clear()
-            self._in_progress = self._since = None
+            self._since = None
             return everything
         last = keys[limit - 1].product_id
         while limit < len(keys) and keys[limit].product_id == last:
             limit += 1
         del keys[limit:]
-        if self._in_progress is not None:
-            for key in keys:
-                self._in_progress.pop(key, None)
         return [self._waiting.pop(key) for key in keys]
 
     def written(self) -> None:
@@ -92,7 +91,7 @@ class CandleBatch:
             waiting = self._waiting.get(candle.key)
             # They were inside the bound when they were taken: they always find room.
             if waiting is None or not outranks(waiting, candle):
-                self._keep(candle.key, candle)
+                self._waiting[candle.key] = candle
         if self._taken_since is not None:
             self._since, self._taken_since = self._taken_since, None
 
@@ -108,32 +107,6 @@ class CandleBatch:
         return now - min(
             (since for since in (self._since, self._taken_since) if since is not None), default=now
         )
-
-    def _keep(self, key: CandleKey, candle: Candle) -> None:
-        self._waiting[key] = candle
-        if self._in_progress is None:
-            return
-        if candle.complete:
-            self._in_progress.pop(key, None)
-        else:
-            self._in_progress[key] = None
-
-    def _has_room_for(self, candle: Candle) -> bool:
-        if len(self._waiting) < self._max_rows:
-            return True
-        if not candle.complete:
-            self.refused += 1
-            return False
-        if self._in_progress is None:
-            open_keys = (key for key, waiting in self._waiting.items() if not waiting.complete)
-            self._in_progress = dict.fromkeys(open_keys)
-        if not self._in_progress:
-            self.refused_complete += 1
-            return False
-        evicted, _ = self._in_progress.popitem()
-        del self._waiting[evicted]
-        self.refused += 1
-        return True
 
 
 def halves(candles: Sequence[Candle]) -> tuple[Sequence[Candle], Sequence[Candle]]:

@@ -5,7 +5,7 @@
                  └── given back ─┘   then backoff; an outage is told at its begin and its end
 
 `collect` is called right before each flush; without a lease its owner does, so that news stay
-bounded. There is never a second flush before the first ended, so batches grow by themselves while
+bounded. When more wait than there is room for, nothing of it is written any more (`is_over`). There is never a second flush before the first ended, so batches grow by themselves while
 the database is slow. A flush whose outcome is unknown (cut, cancelled) is written again, which
 changes nothing if it had arrived, and its number is left out, so that every gateway sees a hole and
 reads again.
@@ -55,7 +55,8 @@ class BatchWriter:
     """Writes one shard's candles under its lease. `run` in a task, then `drain` after it ended.
 
     A lost lease ends `run` with FencedError. What waits may be kept: go on with `collect` until
-    the lease was taken again with nobody in between, then `renew` it and `run` again.
+    the lease was taken again with nobody in between, then `renew` it and `run` again; unless
+    `is_over`.
     """
 
     def __init__(
@@ -105,8 +106,13 @@ class BatchWriter:
 
     @property
     def rows_refused(self) -> int:
-        """How many candles found the batch full."""
-        return self._batch.refused + self._batch.refused_complete
+        """How many candles were dropped because more waited than there is room for."""
+        return self._batch.refused
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more waited than there is room for: it writes nothing any more."""
+        return self._batch.refused > 0
 
     @property
     def pending_seconds(self) -> float:
@@ -124,10 +130,21 @@ class BatchWriter:
         self._backoff.reset()
 
     def collect(self) -> None:
-        """Take what changed into the batch without writing; the batch is bounded, and conflates."""
+        """Take what changed into the batch without writing; the batch is bounded, and conflates.
+
+        When it is full all of it is dropped, the rows of missing trades too, and the lease is lost:
+        the table then ends where it ended before, and whoever begins there sees what is missing.
+        """
+        if self.is_over:
+            return
         self._batch.put_all(map(_candle, self._collect()), monotonic())
         for gap in self._collect_gaps():
             self._gaps[gap.product_id, gap.first_id] = gap
+        if self._batch.refused:
+            self._batch.drop()
+            self._gaps.clear()
+            logger.error("too many candles waited: dropped", extra={"rows": self.rows_refused})
+            self._lease.lose("more candles waited than there is room for")
 
     def abort(self) -> None:
         """Make the write that is under way fail now; what it held waits again."""
@@ -262,10 +279,8 @@ class BatchWriter:
     def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
         # One bad candle must not stop the shard: every later flush would fail too.
         if self.rows_rejected % _LOG_EVERY == 0:
-            logger.error(
-                "a candle the table refuses was dropped",
-                extra={"candle": repr(candle), "error": str(exc)},
-            )
+            extra = {"candle": repr(candle), "error": str(exc)}
+            logger.error("a candle the table refuses was dropped", extra=extra)
         self.rows_rejected += 1
 
     async def _announce(self, connection: Connection, lines: Sequence[str]) -> None:

@@ -1,30 +1,23 @@
 """What a shard counted stays counted, whoever had its lease in between."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 
 from shards.feed import ShardFeed
-from shards.listing import Listing
-from shards.ownership import Ownership
 from shards.report import Phase, ShardReport
 from spot.clock import utc_now
 from spot.coinbase.client import FeedClient
 from spot.coinbase.events import TradesReceived
-from spot.coinbase.rest import CoinbaseRest
 from spot.models import Trade
-from spot.settings import Settings
 from spot.store import Pool, hold_lease
+from tests.fixtures.ownership import owning
 from tests.fixtures.store import (
     EXCHANGE,
     end_session,
     eventually,
     until_a_lock_is_waited_for,
 )
-
-NOWHERE = "http://127.0.0.1:1"
 
 
 def one_frame() -> TradesReceived:
@@ -37,19 +30,6 @@ def one_frame() -> TradesReceived:
         Trade("ETH-USD", 1, Decimal(12), Decimal(1), now),
     )
     return TradesReceived(trades, is_snapshot=True, sent_at=now)
-
-
-@asynccontextmanager
-async def owning(database_url: str, pool: Pool, feed: ShardFeed) -> AsyncIterator[Ownership]:
-    """Own shard 0 with one product for the block, or wait to."""
-    settings = Settings(database_url=database_url)
-    async with CoinbaseRest(NOWHERE, NOWHERE) as rest, asyncio.TaskGroup() as tasks:
-        listing = Listing(settings, 0, pool, rest)
-        ownership = Ownership(settings, 0, pool, rest, listing, feed)
-        await ownership.want(["BTC-USD"])
-        running = tasks.create_task(ownership.run())
-        yield ownership
-        running.cancel()
 
 
 async def test_what_was_counted_outlives_the_lease(database_url: str, pool: Pool) -> None:

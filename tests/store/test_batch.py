@@ -75,28 +75,20 @@ def test_given_back_candles_wait_again_unless_newer_news_came() -> None:
     assert batch.take(10) == [newer, other]
 
 
-def test_full_batch_refuses_in_progress_and_counts_it() -> None:
+def test_full_batch_refuses_what_would_need_room_and_counts_it() -> None:
     batch = CandleBatch(1)
     assert batch.put(make_candle())
     assert not batch.put(make_candle(start=START + 60))
+    assert not batch.put(make_candle(start=START + 120, complete=True))
     assert batch.put(make_candle(trades=113))  # the same key needs no room
-    assert (len(batch), batch.refused, batch.refused_complete) == (1, 1, 0)
+    assert (len(batch), batch.refused) == (1, 2)
 
 
-def test_complete_candle_takes_the_place_of_one_in_progress() -> None:
-    batch = CandleBatch(1)
-    batch.put(make_candle())
-    done = make_candle(start=START + 60, complete=True)
-    assert batch.put(done)
-    assert batch.take(10) == [done]
-    assert batch.refused == 1
-
-
-def test_batch_full_of_complete_candles_refuses_and_counts_another() -> None:
-    batch = CandleBatch(1)
-    batch.put(make_candle(complete=True))
-    assert not batch.put(make_candle(start=START + 60, complete=True))
-    assert (batch.refused, batch.refused_complete) == (0, 1)
+def test_what_is_dropped_counts_as_refused_and_waits_no_more() -> None:
+    batch = CandleBatch(2)
+    batch.put_all((make_candle(start=START + 60 * n) for n in range(3)), now=1.0)
+    batch.drop()
+    assert (len(batch), batch.refused, batch.oldest_age(9.0)) == (0, 3, 0.0)
 
 
 def test_age_is_that_of_the_oldest_news_that_is_not_known_to_be_written() -> None:
@@ -158,7 +150,6 @@ def test_many_at_once_wait_as_one_by_one(states: list[Candle], most: int) -> Non
         alone.put(state, 7.0)
     assert together.oldest_age(9.0) == alone.oldest_age(9.0)
     assert together.refused == alone.refused
-    assert together.refused_complete == alone.refused_complete
     assert together.take(1_000) == alone.take(1_000)
     assert len(together) == 0
 

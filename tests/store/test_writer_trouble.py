@@ -1,6 +1,7 @@
 """The batch writer in trouble: outages, cancellation, a lost lease, a refused candle, another writer."""
 
 import asyncio
+import contextlib
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from spot.store import (
     Lease,
     Pool,
     hold_lease,
+    open_gaps,
     open_pool,
 )
 from tests.fixtures.proxy import PostgresProxy
@@ -19,6 +21,7 @@ from tests.fixtures.store import (
     START,
     eventually,
     make_candle,
+    make_gap,
     until_a_lock_is_waited_for,
 )
 from tests.fixtures.writer import Source, announcements, make_writer, running, stored
@@ -127,6 +130,29 @@ async def test_lost_lease_stops_writing_before_the_database_is_asked(
         await writer.flush()
     assert await stored(pool) == []
     assert writer.rows_pending == 1
+
+
+async def test_more_than_may_wait_is_dropped_with_its_gaps_and_ends_the_lease(
+    pool: Pool, lease: Lease, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spot.store.writer.PENDING_ROWS", 2)
+    gaps = [make_gap(first_id=20), make_gap()]
+    writer = make_writer(pool, lease, source, gaps=gaps)
+    source.change(make_candle(), make_candle(start=START + 60, complete=True))
+    writer.collect()
+    assert writer.rows_refused == 0
+    source.change(make_candle(start=START + 120, complete=True))
+    writer.collect()
+    assert writer.is_over
+    assert (writer.rows_pending, writer.rows_refused) == (0, 3)
+    for renewed in (lease, Lease(EXCHANGE, 0, 1, lease.epoch)):
+        writer.renew(renewed)
+        source.change(make_candle(start=START + 180))
+        with contextlib.suppress(FencedError):
+            await writer.flush()
+    assert lease.lost.is_set()
+    assert await stored(pool) == []
+    assert await open_gaps(pool, EXCHANGE) == []
 
 
 async def test_candle_the_table_refuses_does_not_stop_the_others(
