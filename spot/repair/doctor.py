@@ -12,7 +12,8 @@ import msgspec
 
 from spot.clock import monotonic, utc_now
 from spot.coinbase.rest import CoinbaseRest, RestSettings
-from spot.errors import ExchangeError, SchemaError, StoreError
+from spot.coinbase.socket import FeedSocket
+from spot.errors import ConnectError, ExchangeError, SchemaError, StoreError
 from spot.models import Granularity
 from spot.repair.window import LIVE_SECONDS
 from spot.settings import Settings
@@ -30,6 +31,11 @@ from spot.store.survey import (
 
 # An exchange that takes longer is told as away: nobody waits a minute for a doctor.
 _EXCHANGE_SECONDS = 5.0
+_GOODBYE_SECONDS = 1.0
+# Asked about where nothing is listed; it has the oldest book of all.
+_KNOWN_PRODUCT = "BTC-USD"
+# Walks into the past from here; the ids of the busiest market have ten digits.
+_BEYOND_ALL_IDS = 10**12
 # Candles are completed by exchange time; what is stamped by this machine only logs and lags.
 _SKEW_WARN_SECONDS, _SKEW_FAIL_SECONDS = 1.0, 30.0
 # What a shard heard last: it reports every second, the exchange beats every second.
@@ -79,18 +85,48 @@ async def examine(settings: Settings) -> AsyncIterator[Check]:
 async def _examine_exchange(
     settings: Settings,
 ) -> AsyncIterator[tuple[Check, datetime | None]]:
+    """Ask each of the three addresses: they are hosts of their own."""
     limits = RestSettings(request_timeout_seconds=5.0, deadline_seconds=_EXCHANGE_SECONDS)
+    at = None
     async with CoinbaseRest(settings.rest_url, settings.exchange_url, settings=limits) as rest:
         began = monotonic()
         try:
             at = await rest.server_time()
         except ExchangeError as exc:
             yield Check(Level.FAIL, "exchange", str(exc)), None
-            return
-        seconds = monotonic() - began
-    text = f"{settings.rest_url} answers in {seconds * 1000:.0f} ms"
-    yield Check(Level.OK, "exchange", text), at
-    yield _skew("clock", "this machine", utc_now() - at), None
+        else:
+            text = f"{settings.rest_url} answers in {(monotonic() - began) * 1000:.0f} ms"
+            yield Check(Level.OK, "exchange", text), at
+            yield _skew("clock", "this machine", utc_now() - at), None
+        yield await _trades(rest, settings, is_listing=at is not None), None
+    yield await _feed(settings.ws_url), None
+
+
+async def _trades(rest: CoinbaseRest, settings: Settings, *, is_listing: bool) -> Check:
+    """Ask for a trade as a repair does; of a market of the settings, or of the first listed."""
+    product_id = settings.products[0] if settings.products else _KNOWN_PRODUCT
+    try:
+        if is_listing and not settings.products:
+            listed = (product.product_id for product in await rest.products() if product.is_active)
+            product_id = next(listed, product_id)
+        trades = await rest.trades_before(product_id, _BEYOND_ALL_IDS, 1)
+    except ExchangeError as exc:
+        return Check(Level.FAIL, "exchange", str(exc))
+    if not trades:
+        text = f"{settings.exchange_url}: wanted a trade of {product_id}, found none"
+        return Check(Level.WARN, "exchange", text)
+    return Check(Level.OK, "exchange", f"{settings.exchange_url} tells the trades of {product_id}")
+
+
+async def _feed(url: str) -> Check:
+    """Shake hands with the feed, and say goodbye."""
+    feed = FeedSocket(opened=lambda: None, received=lambda _message: None)
+    try:
+        await feed.open(url, _EXCHANGE_SECONDS)
+    except ConnectError as exc:
+        return Check(Level.FAIL, "exchange", f"no WebSocket to {url}: {exc}")
+    await feed.close(_GOODBYE_SECONDS)
+    return Check(Level.OK, "exchange", f"{url} takes connections")
 
 
 async def _examine_database(

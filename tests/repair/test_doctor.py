@@ -1,8 +1,10 @@
 """The doctor: what is right is ok, each thing that is wrong is found and named."""
 
+import dataclasses
 from datetime import timedelta
 
 import psycopg
+import pytest
 from msgspec.structs import replace as changed
 
 from spot.clock import from_unix
@@ -143,7 +145,9 @@ async def test_a_missing_schema_a_missing_server_and_a_missing_exchange(
     assert "migrate.sh up" in found["schema"].text
     nowhere = Settings(
         database_url="postgresql://u:hunter2@127.0.0.1:9/db",
+        ws_url="ws://127.0.0.1:9",
         rest_url="http://127.0.0.1:9",
+        exchange_url="http://127.0.0.1:9",
         is_simulated=True,
     )
     found = await checks(nowhere)
@@ -152,3 +156,32 @@ async def test_a_missing_schema_a_missing_server_and_a_missing_exchange(
         "database": Level.FAIL,
     }
     assert "hunter2" not in found["database"].text
+
+
+@pytest.mark.parametrize("wrong", ["exchange_url", "ws_url"])
+async def test_each_address_of_the_exchange_is_asked(
+    start_exchange: StartExchange, database_url: str, wrong: str
+) -> None:
+    exchange = await start_exchange(products=5)
+    settings = settings_of(exchange, database_url)
+    if wrong == "ws_url":
+        settings = dataclasses.replace(settings, ws_url="ws://127.0.0.1:9/ws")
+    else:
+        settings = dataclasses.replace(settings, exchange_url="http://127.0.0.1:9")
+    found = [check async for check in examine(settings) if check.name == "exchange"]
+    assert [check.level for check in found].count(Level.OK) == 2
+    (failed,) = [check for check in found if check.level is Level.FAIL]
+    assert getattr(settings, wrong) in failed.text
+    assert "\n" not in failed.text
+
+
+async def test_an_address_that_speaks_no_websocket_is_named(
+    start_exchange: StartExchange, database_url: str
+) -> None:
+    exchange = await start_exchange(products=5)
+    no_feed = exchange.rest_url.replace("http", "ws") + "/time"
+    settings = dataclasses.replace(settings_of(exchange, database_url), ws_url=no_feed)
+    found = (await checks(settings))["exchange"]
+    assert found.level is Level.FAIL
+    assert no_feed in found.text
+    assert "\n" not in found.text
