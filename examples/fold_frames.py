@@ -32,8 +32,8 @@ def take(aggregator: spot.Aggregator, products: list[str], event: spot.FeedEvent
             aggregator.advance(sent_at)
             for candle in candles:
                 aggregator.witness(candle)
-        case spot.HeartbeatReceived(_, sent_at):
-            aggregator.alive(products, sent_at)  # silence until now was quiet, not loss
+        case spot.HeartbeatReceived(heard, sent_at):
+            aggregator.alive(heard, sent_at)  # silence until now was quiet, not loss
         case spot.SequenceBroken() | spot.FrameDropped():
             aggregator.reset(products)  # something is missing: nothing since then is proven
         case _:

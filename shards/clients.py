@@ -44,7 +44,7 @@ class ShardClients:
         """The products carried now."""
         return tuple(name for members in self._groups for name in members)
 
-    async def carry(self, product_ids: Iterable[str]) -> None:
+    def carry(self, product_ids: Iterable[str]) -> None:
         """Carry exactly these products from now on."""
         former, self._groups = self._groups, group(product_ids, self._size, self._groups)
         for position, members in enumerate(self._groups):
@@ -53,7 +53,7 @@ class ShardClients:
             if not members:
                 self._end(position)
             elif position in self._running:
-                await self._running[position][0].set_products(members)
+                self._running[position][0].set_products(members)
             else:
                 self._begin(position, members)
 

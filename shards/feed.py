@@ -87,6 +87,9 @@ class ShardFeed:
             elif isinstance(event, CandlesReceived):
                 candles = tuple(c for c in event.candles if c.product_id in wanted)
                 _take(aggregator, own, CandlesReceived(candles, event.is_snapshot, event.sent_at))
+            elif isinstance(event, HeartbeatReceived):
+                heard = tuple(name for name in event.product_ids if name in wanted)
+                _take(aggregator, own, HeartbeatReceived(heard, event.sent_at))
             else:
                 _take(aggregator, own, event)
         return played
@@ -133,8 +136,8 @@ def _take(
     aggregator: Aggregator, product_ids: tuple[str, ...], event: OtherThanTrades | None
 ) -> None:
     match event:
-        case HeartbeatReceived():
-            aggregator.alive(product_ids, event.sent_at)
+        case HeartbeatReceived(heard, sent_at):
+            aggregator.alive(heard, sent_at)
         case CandlesReceived():
             # First the time, by which the witness judges what is too old to stand in.
             aggregator.advance(event.sent_at)

@@ -23,7 +23,7 @@ from shards.ownership import Ownership
 from shards.report import Phase, ShardReport, memory_bytes
 from spot.clock import EPOCH, utc_now
 from spot.coinbase.auth import Credentials, load_credentials
-from spot.coinbase.client import FeedClient
+from spot.coinbase.client import ClientSettings, FeedClient
 from spot.coinbase.feed_log import TROUBLES
 from spot.coinbase.rest import CoinbaseRest, RestSettings
 from spot.errors import ExchangeError, StoreError
@@ -42,6 +42,8 @@ WATCH_SECONDS = 0.5
 REST_SETTINGS = RestSettings(request_timeout_seconds=5.0, deadline_seconds=10.0)
 # Of the products that are not live so many are named; the numbers tell of all.
 MOST_NAMES = 50
+# A real frame is stamped by a good clock: one so far ahead of ours is broken, or ours is very wrong.
+MAX_AHEAD_SECONDS = 300.0
 # The exchange's public budget is 10 requests a second and address; the fleet may share one.
 FLEET_REQUESTS_PER_SECOND = 8.0
 MOST_REQUESTS_PER_SECOND = 5.0
@@ -156,7 +158,7 @@ class Shard:
         async with asyncio.TaskGroup() as feeding:
             clients = ShardClients(feeding, self._make_client, self._settings.products_per_client)
             self._clients = clients
-            await clients.carry(mine)
+            clients.carry(mine)
             logger.info(
                 "shard feeds",
                 extra={
@@ -187,6 +189,9 @@ class Shard:
             name=f"{self._index}/{position}",
             message_gate=self._gate,
             credentials=self._credentials,
+            settings=ClientSettings(
+                max_ahead_seconds=None if self._settings.is_simulated else MAX_AHEAD_SECONDS
+            ),
         )
 
     async def _reread_products(
@@ -210,7 +215,7 @@ class Shard:
             if former != set(mine):
                 added, gone = sorted(set(mine) - former), sorted(former - set(mine))
                 logger.info("products changed", extra={"added": added, "gone": gone})
-                await clients.carry(mine)
+                clients.carry(mine)
                 # Nobody listens for them any more: nothing proves that they are quiet.
                 ownership.reset(gone)
 

@@ -11,7 +11,8 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 
@@ -24,15 +25,13 @@ from spot.coinbase.feed_log import FeedLog
 from spot.coinbase.socket import FeedSocket
 from spot.errors import ConnectError
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 logger = logging.getLogger(__name__)
 
 # How often deadlines are looked at, at the latest: a renewal after a lost frame waits so long.
 _WATCH_SECONDS = 0.5
-# heartbeats, market_trades, candles: the turns a client takes before it connects.
-_SUBSCRIPTION_MESSAGES = 3
+# heartbeats, market_trades, candles: what a client takes a turn for before it connects. One turn is
+# good for no more messages.
+_MESSAGES_OF_A_TURN = 3
 
 
 class Gate(Protocol):
@@ -62,6 +61,9 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     close_timeout_seconds: float = 2.0  # a fleet must be gone in 8
     backoff_base_seconds: float = 0.5  # the first reconnect is quick: deploys cut connections
     backoff_cap_seconds: float = 30.0
+    # How far a frame's time may be ahead of this machine's clock; None: as far as it likes, where
+    # the exchange is a simulated one. Generous, because a wrong clock must not stop the feed.
+    max_ahead_seconds: float | None = None
     timeouts: protocol.FeedTimeouts = protocol.FeedTimeouts()
 
 
@@ -75,13 +77,11 @@ class FeedClient:
         url: str,
         sink: FeedSink,
         name: str,
-        connect_delay_seconds: float = 0.0,
-        connect_gate: Gate | None = None,
         message_gate: Gate | None = None,
         credentials: Credentials | None = None,
         settings: ClientSettings | None = None,
     ) -> None:
-        """Prepare; the gates are the address' shared budgets of connections and of messages."""
+        """Prepare; the gate is the address' shared budget of connections and messages."""
         self.name = name
         self.product_ids = tuple(dict.fromkeys(product_ids))
         self.is_connected = False
@@ -91,8 +91,6 @@ class FeedClient:
         self.lost_reason: str | None = None  # why it last lost or missed a connection
         self._url = url
         self._sink = sink
-        self._connect_delay_seconds = connect_delay_seconds
-        self._connect_gate = connect_gate
         self._message_gate = message_gate
         self._credentials = credentials
         self._settings = settings or ClientSettings()
@@ -101,6 +99,7 @@ class FeedClient:
         )
         self._protocol: protocol.Protocol | None = None
         self._wake = asyncio.Event()
+        self._words = asyncio.Event()  # the protocol has something to say
         self._verdict: str | None = None  # why this connection must end
         self._known_troubles = 0
         self._log = FeedLog(name)
@@ -120,30 +119,24 @@ class FeedClient:
         """The products whose trades this connection has shown to arrive."""
         return self._protocol.live_products if self._protocol else frozenset()
 
-    async def set_products(self, product_ids: Iterable[str]) -> None:
+    def set_products(self, product_ids: Iterable[str]) -> None:
         """Carry these products from now on, on the open connection where there is one."""
         self.product_ids = tuple(dict.fromkeys(product_ids))
         if self._protocol:
-            self._protocol.set_products(self.product_ids, monotonic())
+            self._protocol.set_products(self.product_ids)
             self._wake.set()
 
     async def run(self) -> None:
         """Hold a connection until cancelled."""
-        await asyncio.sleep(self._connect_delay_seconds)
         while True:
-            await self._take_turns()
+            # Before the connection: once it is open, the exchange closes it unless a subscription
+            # arrives within 5 s, and a queue may be longer than that.
+            if self._message_gate:
+                await self._message_gate.acquire(_MESSAGES_OF_A_TURN)
             reason = self.lost_reason = await self._connect_and_serve()
             delay_seconds = self._backoff.next_delay()
             self._log.lost(reason, delay_seconds)
             await asyncio.sleep(delay_seconds)
-
-    async def _take_turns(self) -> None:
-        # Both turns are taken before the connection: once it is open, the exchange closes it
-        # unless a subscription arrives within 5 s, and a queue may be longer than that.
-        if self._message_gate:
-            await self._message_gate.acquire(_SUBSCRIPTION_MESSAGES)
-        if self._connect_gate:
-            await self._connect_gate.acquire()
 
     async def _connect_and_serve(self) -> str:
         """Live through one connection; return why it ended or never came to be."""
@@ -151,6 +144,7 @@ class FeedClient:
             self.product_ids,
             make_jwt=_jwt_maker(self._credentials),
             timeouts=self._settings.timeouts,
+            latest=_latest(self._settings.max_ahead_seconds),
         )
         socket = FeedSocket(lambda: self._open(socket, conversation), self._take)
         reason = "stopped"
@@ -167,21 +161,24 @@ class FeedClient:
         return reason
 
     async def _converse(self, socket: FeedSocket, conversation: protocol.Protocol) -> str:
-        """Read beside a watch until either ends the connection; return why.
+        """Read beside watch and speech until something ends the connection; return why.
 
         Neither raises to end it: before Python 3.13 a TaskGroup whose child failed forgets a
         cancellation that arrives in the same moment, and the client would live on for ever.
         """
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(self._watch(socket, conversation), name=f"{self.name} watch")
+            speech = tasks.create_task(self._speak(socket, conversation), name=f"{self.name} says")
             ending = await socket.wait_closed()
             watch.cancel()
+            speech.cancel()
         return self._verdict or ending
 
     def _open(self, socket: FeedSocket, conversation: protocol.Protocol) -> None:
         if self.connected_at is not None:
             self.reconnects += 1
         self._protocol = conversation
+        conversation.set_products(self.product_ids)  # they may have changed meanwhile
         self._verdict = None
         self._known_troubles = 0
         self.is_connected = True
@@ -227,17 +224,34 @@ class FeedClient:
             if conversation.live_products:
                 self._log.recovered()
             verdict = conversation.check(monotonic())
-            if verdict is None:
-                await self._say(socket, conversation.frames_to_send())
+            if conversation.waiting_messages:
+                self._words.set()
         self._verdict = verdict
         await socket.close(self._settings.close_timeout_seconds)  # which ends the waiting
 
-    async def _say(self, socket: FeedSocket, frames: list[str]) -> None:
-        """Send frames within the address' budget."""
-        for frame in frames:
-            if self._message_gate:
-                await self._message_gate.acquire()
-            socket.send(frame)
+    async def _speak(self, socket: FeedSocket, conversation: protocol.Protocol) -> None:
+        """Say what the protocol wants said, in turns of the address' budget.
+
+        Beside the watch, because a turn may be far away and deadlines pass meanwhile; and what is
+        said is made, signed and counted from when its turn has come.
+        """
+        while True:
+            await self._words.wait()
+            self._words.clear()
+            while count := conversation.waiting_messages:
+                most = min(count, _MESSAGES_OF_A_TURN)
+                if self._message_gate:
+                    await self._message_gate.acquire(most)
+                for frame in conversation.frames_to_send(monotonic(), most):
+                    socket.send(frame)
+
+
+def _latest(max_ahead_seconds: float | None) -> Callable[[], datetime] | None:
+    """Return what tells the latest time a frame may carry."""
+    if max_ahead_seconds is None:
+        return None
+    ahead = timedelta(seconds=max_ahead_seconds)
+    return lambda: utc_now() + ahead
 
 
 def _jwt_maker(credentials: Credentials | None) -> Callable[[], str] | None:

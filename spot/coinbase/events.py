@@ -34,9 +34,12 @@ class CandlesReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True, gc=False):
-    """The connection lives. The counter starts anywhere; only its differences mean something."""
+    """The connection lives: which of its products were quiet if no trade of them came until now.
 
-    counter: int
+    Not those whose trades are being subscribed anew and whose snapshot has not come yet.
+    """
+
+    product_ids: tuple[str, ...]
     sent_at: datetime
 
 
@@ -63,10 +66,15 @@ class FrameDropped(msgspec.Struct, frozen=True, gc=False):
 
 
 class SequenceBroken(msgspec.Struct, frozen=True, gc=False):
-    """Frames were lost: every product of the connection is suspect from here on."""
+    """Frames were lost: every product of the connection is suspect from here on.
+
+    `what` has the numbers: the connection's `frame`s, or the exchange's `heartbeat`s, of which one
+    can be missing although the frames have no hole: it was dropped before it was numbered.
+    """
 
     expected: int
     found: int
+    what: str = "frame"
 
 
 OtherThanTrades: TypeAlias = (

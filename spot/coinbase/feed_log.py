@@ -55,8 +55,8 @@ class FeedLog:
             match event:
                 case FrameDropped(reason):
                     self._count(DROPPED, reason, frame)
-                case SequenceBroken(expected, found):
-                    self._count(LOST, f"wanted frame {expected}, found {found}", frame)
+                case SequenceBroken(expected, found, what):
+                    self._count(LOST, f"wanted {what} {expected}, found {found}", frame)
                 case ErrorReceived(message):
                     self._count(REFUSED, message, frame)
                 case _:

@@ -27,6 +27,8 @@ _EXPONENT_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}", re.ASCI
 _MAX_ID_LENGTH = 18
 # The exchange opened in 2012: what lies outside is a broken clock, not a trade.
 _FIRST_YEAR, _END_YEAR = 2012, 2100
+# A bucket may begin a little before the frame that tells of it is stamped, not long after.
+_MOST_AHEAD_SECONDS = 60
 _from_text = datetime.fromisoformat
 _EARLIEST_START = int(datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
 _LATEST_START = int(datetime(_END_YEAR, 1, 1, tzinfo=UTC).timestamp())
@@ -65,7 +67,7 @@ def whole(text: str) -> int:
 
 
 def start(text: str) -> int:
-    """Return the UNIX seconds in `text` at which a candle starts."""
+    """Return the UNIX seconds in `text` at which a candle starts, in the exchange's years."""
     seconds = whole(text)
     if not _EARLIEST_START <= seconds < _LATEST_START:
         raise FrameError(f"wanted a start from 2012 to 2099, found {seconds}")
@@ -148,11 +150,14 @@ def trades(wires: Sequence[WireTrade], products: Container[str]) -> tuple[Trade,
 
 def live_candle(wire: WireCandle, sent_at: datetime) -> Candle:
     """Return a five-minute candle of the channel: how far it is true only its end will tell."""
+    starts = start(wire.start)
+    if starts > sent_at.timestamp() + _MOST_AHEAD_SECONDS:
+        raise FrameError(f"wanted a start until {sent_at}, found {starts}")
     try:
         return Candle(
             product_id=wire.product_id,
             granularity=Granularity.FIVE_MINUTE,
-            start=start(wire.start),
+            start=starts,
             open=price(wire.open),
             high=price(wire.high),
             low=price(wire.low),

@@ -163,7 +163,7 @@ async def test_products_change_without_a_reconnect(feed_server: FeedServer) -> N
     client = make_client(feed_server.url, sink, "A-USD", "B-USD")
     async with running(client):
         await eventually(lambda: client.live_products == {"A-USD", "B-USD"})
-        await client.set_products(["B-USD", "C-USD"])
+        client.set_products(["B-USD", "C-USD"])
         await eventually(lambda: client.live_products == {"B-USD", "C-USD"})
     assert client.reconnects == 0
     said = [(r.type, r.channel, r.product_ids) for r in feed_server.conversations[0].requests[3:]]
@@ -179,9 +179,61 @@ async def test_products_changed_while_away_are_subscribed_on_return(
     feed_server: FeedServer,
 ) -> None:
     client = make_client(feed_server.url, Recorder())
-    await client.set_products(["C-USD"])
+    client.set_products(["C-USD"])
     async with running(client):
         await eventually(lambda: client.live_products == {"C-USD"})
+
+
+async def test_products_changed_during_the_handshake_are_subscribed(
+    feed_server: FeedServer,
+) -> None:
+    class Changing(RateLimiter):
+        async def acquire(self, permits: int = 1) -> None:
+            # The connection is tried with the products of this moment.
+            asyncio.get_running_loop().call_soon(client.set_products, ["B-USD", "C-USD"])
+
+    client = FeedClient(
+        ["A-USD", "B-USD"],
+        url=feed_server.url,
+        sink=Recorder(),
+        name="test",
+        message_gate=Changing(1_000),
+    )
+    async with running(client):
+        await eventually(lambda: client.live_products == {"B-USD", "C-USD"})
+    said = [(r.channel, r.product_ids) for r in feed_server.conversations[0].requests]
+    assert said == [
+        ("heartbeats", []),
+        ("market_trades", ["B-USD", "C-USD"]),
+        ("candles", ["B-USD", "C-USD"]),
+    ]
+
+
+async def test_deadlines_pass_while_a_turn_is_awaited(feed_server: FeedServer) -> None:
+    class OneTurn(RateLimiter):
+        async def acquire(self, permits: int = 1) -> None:
+            if client.frames:
+                await asyncio.Event().wait()
+
+    async def lose_one_and_fall_silent(conversation: Conversation) -> None:
+        await conversation.take_subscriptions()
+        conversation.sequence_num += 1
+        await conversation.send("market_trades", trades_event("A-USD", 30))
+        await conversation.serve()
+
+    feed_server.plans = [lose_one_and_fall_silent]
+    sink = Recorder()
+    client = FeedClient(
+        ["A-USD"],
+        url=feed_server.url,
+        sink=sink,
+        name="test",
+        message_gate=OneTurn(1_000),
+        settings=with_timeouts(heartbeat_seconds=0.2),
+    )
+    async with running(client):
+        await eventually(lambda: sink.reasons)
+    assert "heartbeat" in sink.reasons[0]
 
 
 async def test_each_message_is_signed_anew_where_there_is_a_key(feed_server: FeedServer) -> None:
@@ -233,12 +285,12 @@ async def test_shared_budget_spaces_the_subscriptions_of_all_clients(
             task.cancel()
 
 
-async def test_renewal_takes_its_turns_of_the_shared_budget(feed_server: FeedServer) -> None:
+async def test_renewal_takes_one_turn_of_the_shared_budget(feed_server: FeedServer) -> None:
     class Counted(RateLimiter):
-        permits = 0
+        turns: list[int] = []  # noqa: RUF012 - one gate only
 
         async def acquire(self, permits: int = 1) -> None:
-            self.permits += permits
+            self.turns.append(permits)
             await super().acquire(permits)
 
     async def lose_one(conversation: Conversation) -> None:
@@ -253,4 +305,4 @@ async def test_renewal_takes_its_turns_of_the_shared_budget(feed_server: FeedSer
     client = FeedClient(["A-USD"], url=feed_server.url, sink=sink, name="test", message_gate=gate)
     async with running(client):
         await eventually(lambda: sink.trade_ids == [7, 8, 9, 30, 7, 8, 9])
-    assert gate.permits == 3 + 2
+    assert gate.turns == [3, 2]  # nothing is unsubscribed while the subscribing waits

@@ -174,6 +174,7 @@ def test_live_candle_claims_nothing() -> None:
         {"start": "1790000101"},
         {"start": "0"},
         {"start": "9790000200"},
+        {"start": str(int(SENT_AT.timestamp()) // 300 * 300 + 300)},
         {"low": "100.5"},
         {"high": "100.5"},
         {"open": "NaN"},

@@ -13,14 +13,22 @@ from spot.coinbase.client import FeedClient
 NAMES = [f"COIN{number:02}-USD" for number in range(20)]
 
 
+class ClosedGate:
+    """A gate that lets nobody through."""
+
+    async def acquire(self, permits: int = 1) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+
 def make(position: int, product_ids: tuple[str, ...]) -> FeedClient:
-    """Return a client that would connect in an hour."""
+    """Return a client that never gets its turn to connect."""
     return FeedClient(
         product_ids,
         url="ws://127.0.0.1:1",
         sink=ShardFeed(Aggregator(product_ids)),
         name=f"0/{position}",
-        connect_delay_seconds=3600,
+        message_gate=ClosedGate(),
     )
 
 
@@ -39,18 +47,18 @@ def carried(clients: ShardClients) -> list[tuple[str, ...]]:
 
 
 async def test_eight_products_share_a_client(clients: ShardClients) -> None:
-    await clients.carry(NAMES)
+    clients.carry(NAMES)
     assert [len(products) for products in carried(clients)] == [8, 8, 4]
     assert sorted(clients.product_ids) == NAMES
     assert [client.name for client in clients.clients] == ["0/0", "0/1", "0/2"]
 
 
 async def test_what_a_client_counted_outlives_it(clients: ShardClients) -> None:
-    await clients.carry(NAMES)
+    clients.carry(NAMES)
     for number, client in enumerate(clients.clients, 1):
         client.reconnects = number
         client.troubles["frames lost"] += 10 * number
-    await clients.carry(NAMES[:16])
+    clients.carry(NAMES[:16])
     assert len(clients.clients) == 2
     assert clients.counts == {"reconnects": 6, "frames lost": 60}
 
@@ -58,9 +66,9 @@ async def test_what_a_client_counted_outlives_it(clients: ShardClients) -> None:
 async def test_a_listing_and_a_delisting_leave_the_other_clients_alone(
     clients: ShardClients,
 ) -> None:
-    await clients.carry(NAMES)
+    clients.carry(NAMES)
     before = list(clients.clients)
-    await clients.carry([*NAMES[1:], "NEW-USD"])
+    clients.carry([*NAMES[1:], "NEW-USD"])
     assert clients.clients == before
     assert carried(clients)[0] == (*NAMES[1:8], "NEW-USD")
     assert carried(clients)[1:] == [tuple(NAMES[8:16]), tuple(NAMES[16:])]
@@ -69,18 +77,18 @@ async def test_a_listing_and_a_delisting_leave_the_other_clients_alone(
 async def test_a_client_without_products_ends_and_its_place_is_used_again(
     clients: ShardClients,
 ) -> None:
-    await clients.carry(NAMES)
+    clients.carry(NAMES)
     first = clients.clients[0]
-    await clients.carry(NAMES[8:])
+    clients.carry(NAMES[8:])
     assert len(clients.clients) == 2
-    await clients.carry(NAMES)
+    clients.carry(NAMES)
     assert len(clients.clients) == 3
     assert first not in clients.clients
     assert sorted(clients.product_ids) == NAMES
 
 
 async def test_the_same_products_change_nothing(clients: ShardClients) -> None:
-    await clients.carry(NAMES)
+    clients.carry(NAMES)
     before = list(clients.clients)
-    await clients.carry(reversed(NAMES))
+    clients.carry(reversed(NAMES))
     assert clients.clients == before

@@ -82,7 +82,7 @@ def test_heartbeats_complete_a_quiet_candle_as_full(
 ) -> None:
     live(feed, client)
     feed.received(client, [trades(1, 101)])
-    feed.received(client, [HeartbeatReceived(second, at(second)) for second in range(2, 64)])
+    feed.received(client, [HeartbeatReceived((BTC,), at(second)) for second in range(2, 64)])
     candle = minutes(aggregator.changes())[-1]
     assert candle.complete
     assert candle.coverage is Coverage.FULL
@@ -100,7 +100,7 @@ def test_trouble_makes_the_rest_of_the_minute_unproven(
         feed.disconnected(client, "cut")
     else:
         feed.received(client, [trouble])
-    feed.received(client, [HeartbeatReceived(second, at(second)) for second in range(2, 80)])
+    feed.received(client, [HeartbeatReceived((BTC,), at(second)) for second in range(2, 80)])
     candle = minutes(aggregator.changes())[-1]
     assert candle.complete
     assert candle.coverage is Coverage.PARTIAL
@@ -134,5 +134,9 @@ def test_an_old_restatement_is_no_news(
 def test_what_only_the_protocol_needs_changes_nothing(
     feed: ShardFeed, client: FeedClient, aggregator: Aggregator
 ) -> None:
-    feed.received(client, [SubscriptionsReceived({}, at(1)), ErrorReceived("no")])
-    assert aggregator.changes() == []
+    live(feed, client)
+    feed.received(client, [trades(1, 101)])
+    feed.received(client, [SubscriptionsReceived({}, at(2)), ErrorReceived("no")])
+    feed.received(client, [HeartbeatReceived((BTC,), at(second)) for second in range(3, 64)])
+    candle = minutes(aggregator.changes())[-1]
+    assert (candle.complete, candle.coverage) == (True, Coverage.FULL)

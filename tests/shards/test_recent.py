@@ -78,7 +78,7 @@ def test_a_take_over_goes_on_exactly_where_the_store_ends(
     standby.restore(stored.values(), at(owned))
     feed.replay(standby, [BTC])
     feed.attach(standby, is_remembering=False)
-    fed(feed, HeartbeatReceived(1, at(185)))
+    fed(feed, HeartbeatReceived((BTC,), at(185)))
     assert standby.gaps() == [gap for gap in alone.gaps() if gap.first_id > 1]
     after = {**stored, **states(standby)}
     assert after.keys() == truth.keys()
@@ -104,12 +104,12 @@ def test_a_product_that_does_not_trade_is_known_to_be_quiet() -> None:
     owner.add_trades(trades(1, 2, 3).trades, is_snapshot=True, sent_at=at(3))
     owner.alive([BTC], at(10))
     feed = ShardFeed()
-    fed(feed, trades(2, 3, is_snapshot=True), HeartbeatReceived(1, at(30)))
+    fed(feed, trades(2, 3, is_snapshot=True), HeartbeatReceived((BTC,), at(30)))
     standby = Aggregator([BTC])
     standby.restore(states(owner).values(), at(30))
     feed.replay(standby, [BTC])
     feed.attach(standby, is_remembering=False)
-    fed(feed, HeartbeatReceived(2, at(63)))
+    fed(feed, HeartbeatReceived((BTC,), at(63)))
     minute = next(c for c in states(standby).values() if c.granularity is Granularity.ONE_MINUTE)
     assert (minute.complete, minute.coverage, minute.trades) == (True, Coverage.FULL, 3)
 
