@@ -7,13 +7,13 @@ that moment is never written to that stream again.
 """
 
 import asyncio
-import dataclasses
 import random
 from collections.abc import Callable, Iterable
 
 from spot.clock import monotonic, unix_text, utc_now
 from spot.gateway.conflation import Change, Pending
 from spot.gateway.cursor import Position
+from spot.gateway.delivery import Delivery, HubCounts
 from spot.gateway.events import DATASTAR_RETRY_MS, chunk, goodbye, retry_only
 from spot.gateway.histogram import Histogram
 from spot.gateway.memory import CandleMemory, Missed, Opening
@@ -24,7 +24,7 @@ from spot.models import Candle
 
 # Writes between two turns of the loop: some 3 ms, so that reads and new streams are not held up.
 SLICE = 500
-# A client that reads again within this rejoins; one gone for longer holds memory for nothing.
+# One that takes nothing for longer than this holds memory for nothing.
 LAG_DEADLINE_SECONDS = 20.0
 # A planned close is spread over so many steps, and over at most this much time per stream.
 CLOSE_BATCHES = 20
@@ -32,19 +32,6 @@ CLOSE_SECONDS = 0.01
 # After a planned close pages return spread over this, not all in one second.
 RETRY_MS = (500, 3_000)
 FAN_OUT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-
-
-@dataclasses.dataclass(slots=True)
-class HubCounts:
-    """What the hub has done since it started."""
-
-    news: int = 0
-    conflated: int = 0
-    writes: int = 0
-    bytes_out: int = 0
-    lags: int = 0
-    opened: dict[tuple[str, str], int] = dataclasses.field(default_factory=dict)  # format, opening
-    closed: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Hub:
@@ -65,11 +52,16 @@ class Hub:
         self.news = asyncio.Event()  # set while there is something for a tick to do
         self._slack_us = round(slack_seconds * 1_000_000)
         self._clock = clock
-        self._lag_deadline = lag_deadline_seconds
         self._pending = Pending()
         self._topics = Topics()
         self._subscribers: dict[Subscriber, Topic] = {}
-        self._lagging: dict[Subscriber, None] = {}
+        self._delivery = Delivery(
+            self._subscribers,
+            self.counts,
+            lag_deadline_seconds=lag_deadline_seconds,
+            clock=clock,
+            on_lag=self.news.set,  # those that lag are looked after by ticks
+        )
         self._rng = random.Random()  # noqa: S311 - jitter is no secret
 
     @property
@@ -80,7 +72,7 @@ class Hub:
     @property
     def lagging(self) -> int:
         """How many of them are not draining."""
-        return len(self._lagging)
+        return len(self._delivery)
 
     def retry_ms(self) -> int:
         """Return a jittered time until the next reconnect."""
@@ -90,7 +82,7 @@ class Hub:
     @property
     def is_waiting(self) -> bool:
         """Whether a tick will find something to do though nothing new comes."""
-        return bool(self._lagging) or any(topic.pending for topic in self._topics)
+        return bool(self._delivery) or any(topic.pending for topic in self._topics)
 
     def streams_by_format(self) -> dict[str, int]:
         """Return how many streams are open, by format."""
@@ -149,9 +141,8 @@ class Hub:
         self._subscribers[subscriber] = topic
         counted = subscription.format.value, missed.opening.value
         self.counts.opened[counted] = self.counts.opened.get(counted, 0) + 1
-        retry_ms = self.retry_ms()
-        payload = render(missed.changes, subscription.format, retry_ms) or retry_only(retry_ms)
-        self._write_alone(subscriber, (announce(missed) if announce else b"") + payload)
+        head = announce(missed) if announce else b""
+        self._delivery.begin(subscriber, head + retry_only(self.retry_ms()), missed.changes)
         return missed.opening
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -159,7 +150,7 @@ class Hub:
         topic = self._subscribers.pop(subscriber, None)
         if topic is None:
             return
-        self._lagging.pop(subscriber, None)
+        self._delivery.forget(subscriber)
         reason = subscriber.close_reason or "client"
         self.counts.closed[reason] = self.counts.closed.get(reason, 0) + 1
         del topic.subscribers[subscriber]
@@ -169,7 +160,7 @@ class Hub:
     def send_alone(self, subscriber: Subscriber, payload: bytes) -> None:
         """Write to one stream; one that lags already does without."""
         if subscriber.is_flowing:
-            self._write_alone(subscriber, payload)
+            self._delivery.write_alone(subscriber, payload)
 
     async def tick(self) -> None:
         """Write what is new to everybody it concerns."""
@@ -178,7 +169,7 @@ class Hub:
                 before = topic.pending.conflated
                 topic.pending.put(change)
                 self.counts.conflated += topic.pending.conflated - before
-        self._look_after_lagging()
+        self._delivery.look_after_lagging()
         started = self._clock()
         written = 0
         for topic in list(self._topics):
@@ -205,7 +196,7 @@ class Hub:
             if now >= subscriber.expires_at:
                 self._say_goodbye(subscriber, "lifetime")
             elif topic not in ridden and subscriber.is_flowing:
-                self._write(subscriber, *frames[topic.subscription.format])
+                self._delivery.write(subscriber, *frames[topic.subscription.format])
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
 
@@ -238,7 +229,7 @@ class Hub:
                     self._write_or_hold(subscriber, changes, topic)
                     shared -= 1
                 elif not subscriber.write(payload, frame, now):
-                    self._note_lag(subscriber)
+                    self._delivery.note_lag(subscriber)
             self.counts.writes += shared
             self.counts.bytes_out += shared * len(payload)
             written += len(batch)
@@ -258,43 +249,12 @@ class Hub:
         rest = [c for c in changes if c.sequence > subscriber.joined_sequence]
         alone = render(rest, topic.subscription.format)
         if alone:
-            self._write_alone(subscriber, alone)
-
-    def _look_after_lagging(self) -> None:
-        now = self._clock()
-        for subscriber in list(self._lagging):
-            since = subscriber.lagging_since
-            topic = self._subscribers.get(subscriber)
-            if subscriber.is_closed or since is None or topic is None:
-                del self._lagging[subscriber]
-            elif subscriber.is_drained:
-                del self._lagging[subscriber]
-                # What its topic still holds back for a slower rate comes with the topic's turn.
-                payload = render(subscriber.rejoin(), topic.subscription.format)
-                if payload:
-                    self._write_alone(subscriber, payload)
-            elif now - since > self._lag_deadline or subscriber.is_overfull:
-                del self._lagging[subscriber]
-                subscriber.abort("slow")
+            self._delivery.write_alone(subscriber, alone)
 
     def _say_goodbye(self, subscriber: Subscriber, reason: str) -> None:
         if subscriber.is_flowing:
             stream_format = self._subscribers[subscriber].subscription.format
             is_json, retry_ms = stream_format is StreamFormat.JSON, self.retry_ms()
             farewell = goodbye(reason, retry_ms) if is_json else retry_only(retry_ms)
-            self._write_alone(subscriber, farewell)
+            self._delivery.write_alone(subscriber, farewell)
         subscriber.abort(reason)
-
-    def _write_alone(self, subscriber: Subscriber, payload: bytes) -> None:
-        self._write(subscriber, payload, chunk(payload))
-
-    def _write(self, subscriber: Subscriber, payload: bytes, frame: bytes) -> None:
-        self.counts.writes += 1
-        self.counts.bytes_out += len(payload)
-        if not subscriber.write(payload, frame, self._clock()):
-            self._note_lag(subscriber)
-
-    def _note_lag(self, subscriber: Subscriber) -> None:
-        self.counts.lags += 1
-        self._lagging[subscriber] = None
-        self.news.set()  # it is looked after by ticks

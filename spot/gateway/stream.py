@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, web
 from spot.clock import monotonic, utc_now
 from spot.gateway import query
 from spot.gateway.answers import ApiError
+from spot.gateway.cursor import Cursor
 from spot.gateway.events import json_event, patch_signals
 from spot.gateway.gateway import GATEWAY, Gateway
 from spot.gateway.memory import Missed, Opening
@@ -52,7 +53,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         async with asyncio.timeout(gateway.pace.query_seconds):
             await gateway.catalog.check(subscription.products or frozenset())
     last_event_id = request.headers.get("Last-Event-ID") or request.query.get("last_event_id", "")
-    is_return = bool(last_event_id)
+    is_return = Cursor.parse(last_event_id) is not None
     with gateway.limits.place(request[ADDRESS], is_return=is_return, now=monotonic()):
         return await _send(request, gateway, subscription, last_event_id)
 

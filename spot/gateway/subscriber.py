@@ -2,31 +2,36 @@
 
 Bytes go straight to the transport. When its buffer passes `HIGH_BYTES` the stream is lagging: it
 gets nothing more, changes are conflated for it, and it rejoins with the newest state once the
-buffer is empty again, or is aborted past its deadline. Nothing here ever waits.
+buffer is empty again, or is aborted when nothing left the buffer for too long. What only this stream
+is owed is taken in pieces, one each time it has drained. Nothing here ever waits.
 
     flowing ──buffer above HIGH_BYTES──► lagging ──buffer below LOW_BYTES──► flowing
-                                            └──deadline passed, or too much held──► closed
+                                            └──no progress, or too much held──► closed
 """
 
 import asyncio
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 from spot.gateway.conflation import Change, Pending
 
-# With TCP_NOTSENT_LOWAT the kernel holds about 40 KiB for a client that does not read; this much
-# more in the process is some 400 candles, and 10,000 such clients are 640 MiB at the very worst.
+# With TCP_NOTSENT_LOWAT the kernel holds about 40 KiB for a client that does not read. A piece is
+# as much again, so 10,000 such clients hold some 1.3 GB of their own at the very worst; what goes to
+# everybody is in all of their buffers the same bytes, and what is owed to each the same changes.
 HIGH_BYTES = 64 * 1024
 LOW_BYTES = 4 * 1024
+PIECE_CHANGES = 250
 # A reconnect with a snapshot is cheaper than holding more completions than this for one client.
 MAX_HELD = 20_000
 _NOTHING = Pending()
+_NOTHING_OWED: Iterator[Change] = iter(())
 
 
 class Subscriber:
     """The writing end of one stream."""
 
     __slots__ = (
-        "_buffered", "_is_chunked", "_is_closing", "_pending", "_transport", "_write",
+        "_buffered", "_is_chunked", "_is_closing", "_left", "_owed", "_pending", "_transport", "_write",
         "close_reason", "conflated", "expires_at", "joined_sequence", "lagging_since", "lags",
         "payload_bytes", "writes",
     )  # fmt: skip
@@ -42,6 +47,8 @@ class Subscriber:
         self._transport = transport
         self._is_chunked = is_chunked
         self._pending = _NOTHING  # made when it lags: most never do
+        self._owed = _NOTHING_OWED  # goes before what is pending
+        self._left = 0  # bytes in its buffer when they were last looked at
         self.joined_sequence = joined_sequence  # all up to here is in its snapshot
         self.expires_at = expires_at  # monotonic; streams end before some proxy ends them
         self.lagging_since: float | None = None
@@ -85,8 +92,18 @@ class Subscriber:
             return True
         self.lagging_since = now
         self.lags += 1
-        self._pending = Pending()
+        self._left = self._buffered()
+        if self._pending is _NOTHING:
+            self._pending = Pending()
         return False
+
+    def is_stuck(self, now: float, seconds: float) -> bool:
+        """Whether nothing has left the buffer of a lagging stream for so long."""
+        left = self._buffered()
+        if self.lagging_since is None or left < self._left:
+            self.lagging_since = now
+        self._left = left
+        return now - self.lagging_since > seconds
 
     def hold(self, changes: Iterable[Change]) -> int:
         """Keep the newest of what a lagging stream misses; return how many were conflated."""
@@ -98,11 +115,22 @@ class Subscriber:
         self.conflated += conflated
         return conflated
 
-    def rejoin(self) -> list[Change]:
-        """Let the stream flow again; return what was held for it."""
+    def owe(self, changes: Iterable[Change]) -> None:
+        """Keep what the stream begins with, to be taken in pieces."""
+        self._owed = iter(changes)
+
+    def rejoin(self) -> None:
+        """Let the stream flow again. What it is owed must be written before anything else."""
         self.lagging_since = None
-        held, self._pending = self._pending, _NOTHING
-        return held.take()
+
+    def take_piece(self) -> list[Change]:
+        """Return the next of what the stream is owed, the oldest first; empty where nothing is."""
+        piece = list(itertools.islice(self._owed, PIECE_CHANGES))
+        if not piece and self._pending is not _NOTHING:
+            self._owed = iter(self._pending.take())
+            self._pending = _NOTHING
+            piece = list(itertools.islice(self._owed, PIECE_CHANGES))
+        return piece
 
     def abort(self, reason: str) -> None:
         """Cut the connection. Never end it cleanly: a page takes a clean end as final."""

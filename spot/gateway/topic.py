@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from spot.gateway.conflation import Change, Pending, StreamKey
-from spot.gateway.events import DATASTAR_RETRY_MS, patch_elements
+from spot.gateway.events import patch_elements
 from spot.models import Granularity
 
 if TYPE_CHECKING:
@@ -75,22 +75,13 @@ def told(changes: Sequence[Change], stream_format: StreamFormat) -> Sequence[Cha
     return [c for c in changes if not (c.is_repeat and c.candle.complete)]
 
 
-def render(
-    changes: Sequence[Change], stream_format: StreamFormat, retry_ms: int = DATASTAR_RETRY_MS
-) -> bytes:
+def render(changes: Sequence[Change], stream_format: StreamFormat) -> bytes:
     """Return the events of `changes`, which must be in order; empty where none is worth one."""
     if stream_format is StreamFormat.JSON:
-        events = [c.event() for c in told(changes, stream_format)]
-        if events and retry_ms != DATASTAR_RETRY_MS:
-            events.insert(0, b"retry: %d\n" % retry_ms)  # a field of the first event
-        return b"".join(events)
+        return b"".join(c.event() for c in told(changes, stream_format))
     return b"".join(
-        patch_elements(
-            [change.element() for change in wave],
-            event_id=wave[-1].id,
-            retry_ms=DATASTAR_RETRY_MS if number else retry_ms,
-        )
-        for number, wave in enumerate(_waves(changes))
+        patch_elements([change.element() for change in wave], event_id=wave[-1].id)
+        for wave in _waves(changes)
     )
 
 

@@ -19,6 +19,7 @@ from spot.gateway.memory import Opening
 from spot.gateway.openapi import OPERATIONS
 from spot.gateway.replay import MAX_CANDLES, MAX_PRODUCTS
 from spot.gateway.stream import OpeningObject
+from spot.gateway.subscriber import MAX_HELD
 from spot.gateway.topic import StreamFormat, render
 from spot.models import Granularity
 from spot.settings import Settings
@@ -79,7 +80,8 @@ def test_numbers_are_those_of_the_code() -> None:
     }.items():
         assert f"| `{name}` | {value} |" in TEXT
     assert f"every {pace.heartbeat_seconds:g} s" in TEXT
-    assert f"After {pace.lag_deadline_seconds:g} s it is cut" in TEXT
+    assert f"cut after {pace.lag_deadline_seconds:g} s in which nothing could be sent" in TEXT
+    assert f"or more than {MAX_HELD:,} candles wait" in TEXT
     lifetime = pace.lifetime_seconds / 60
     assert f"after {0.8 * lifetime:g} to {lifetime:g} minutes" in TEXT
     assert f"is closed after {pace.idle_seconds:g} s" in TEXT

@@ -1,6 +1,7 @@
 """Streams over real sockets and a real database: what a client reads is what the tables hold."""
 
 import asyncio
+import contextlib
 import socket
 from decimal import Decimal
 from functools import partial
@@ -145,6 +146,17 @@ async def test_streams_beyond_the_limit_are_told_to_come_back(
         await eventually(lambda: gateway.hub.streams == 0)
         async with open_stream(url, "product=BTC-USD") as third:
             assert third.status == 200
+
+
+async def test_last_places_are_for_ids_of_a_gateway(database_url: str, publish: Publisher) -> None:
+    async with running_gateway(database_url, max_streams=20) as (gateway, url):
+        with contextlib.ExitStack() as others:
+            for _ in range(19):
+                others.enter_context(gateway.limits.place("1.1.1.1", is_return=False, now=0))
+            for last_id, status in (("made up", 503), (f"{gateway.epoch}-1", 200)):
+                headers = {"Last_Event_ID": last_id}
+                async with open_stream(url, "product=BTC-USD", **headers) as stream:
+                    assert stream.status == status
 
 
 async def test_client_that_leaves_is_forgotten(database_url: str, publish: Publisher) -> None:
