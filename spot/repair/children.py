@@ -12,7 +12,11 @@ from spot.models import Candle, CandleKey, Granularity, TradeGap
 from spot.store.batch import outranks
 from spot.store.gaps import gaps_since
 from spot.store.pool import Connection, Pool, acquire
-from spot.store.reader import candles_since, newest_candles
+from spot.store.reader import candles_since, newest_candles, newest_traded_minutes
+
+# How far before its newest minute a product's newest known trade is looked for. Behind it lie only
+# minutes that REST told, and nothing that is older is held or mended trade by trade.
+KNOWN_SECONDS = 7 * Granularity.ONE_DAY.seconds
 
 
 async def open_children(
@@ -21,8 +25,9 @@ async def open_children(
     """Return what an aggregator begins with at `at`: candles, and the gaps around them.
 
     Per product the candles that its newest minute's parents, open and just closed, fold from:
-    a product that was away goes on where it stopped. Gaps: the open ones, those of yesterday and
-    today, and each product's beginning.
+    a product that was away goes on where it stopped. With them its newest minute whose trades are
+    known, wherever that is: the trades up to it are folded already. Gaps: the open ones, those of
+    yesterday and today, and each product's beginning.
     """
     now = int(at.timestamp())
     async with acquire(source) as connection:
@@ -32,6 +37,10 @@ async def open_children(
         for granularity in Granularity:
             starts = {product_id: kept_from(granularity, heard[product_id]) for product_id in heard}
             found += await candles_since(connection, exchange, granularity, starts)
+        since = {product_id: heard[product_id] - KNOWN_SECONDS for product_id in heard}
+        traded = await newest_traded_minutes(connection, exchange, since)
+        known = {candle.key for candle in found}
+        found += [candle for candle in traded if candle.key not in known]
         yesterday = from_unix(kept_from(Granularity.ONE_DAY, now))
         gaps = await gaps_since(connection, exchange, product_ids, yesterday)
     return found, gaps

@@ -92,6 +92,20 @@ async def candles_since(
         return await _read(connection, statements.READ_CHILDREN, parameters)
 
 
+async def newest_traded_minutes(
+    source: Pool | Connection, exchange: str, starts: Mapping[str, int]
+) -> list[Candle]:
+    """Return each product's newest minute whose newest trade is known, since its UNIX second."""
+    parameters: dict[str, object] = {
+        "exchange": exchange,
+        "granularity": Granularity.ONE_MINUTE.value,
+        "product_ids": list(starts),
+        "starts": list(starts.values()),
+    }
+    async with acquire(source) as connection:
+        return await _read(connection, statements.READ_NEWEST_TRADED, parameters)
+
+
 async def _read_since(
     connection: Connection, exchange: str, granularity: Granularity, start: int
 ) -> list[Candle]:

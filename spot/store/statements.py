@@ -286,3 +286,15 @@ READ_GAPS = """
       AND (%(product_ids)s::text[] IS NULL OR product_id = ANY (%(product_ids)s::text[]))
     ORDER BY product_id, first_id
 """
+
+# Minutes told whole by the exchange have no id: `start` bounds how many of them are passed over.
+READ_NEWEST_TRADED = _CANDLE_COLUMNS + SQL("""
+    FROM unnest(%(product_ids)s::text[], %(starts)s::bigint[]) AS wanted (product_id, start)
+    CROSS JOIN LATERAL (
+        SELECT * FROM candles
+        WHERE exchange = %(exchange)s AND product_id = wanted.product_id
+          AND granularity = %(granularity)s::candle_granularity
+          AND start >= to_timestamp(wanted.start) AND last_trade_id IS NOT NULL
+        ORDER BY start DESC LIMIT 1
+    ) AS c
+""")

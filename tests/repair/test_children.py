@@ -2,8 +2,8 @@
 
 from spot.aggregate.intervals import CHILD, kept_from
 from spot.clock import from_unix
-from spot.models import Candle, Granularity
-from spot.repair.children import children_since, open_children
+from spot.models import Candle, Granularity, Source
+from spot.repair.children import KNOWN_SECONDS, children_since, open_children
 from spot.store import Pool, upsert_candles
 from tests.fixtures.store import EXCHANGE, make_candle
 
@@ -61,3 +61,21 @@ async def test_a_repair_gets_the_siblings_of_everything_it_may_change(pool: Pool
     first = kept_from(Granularity.ONE_HOUR, NOON - 60)
     assert NOON - 24 * 3_600 <= first <= NOON - 4 * 3_600
     assert starts(found, Granularity.ONE_HOUR) == [*range(first, NOON + 3 * 3_600, 3_600)]
+
+
+async def test_the_newest_minute_whose_trades_are_known_comes_with_them(pool: Pool) -> None:
+    """However many minutes were told whole after it: what it holds must not be folded again."""
+    told = {"trades": None, "last_trade_id": None, "source": Source.REST}
+    traded = make_candle(start=NOON - DAY, at=1, last_trade_id=77)
+    minutes = [make_candle(start=NOON + 60 * n, at=1, **told) for n in range(9)]
+    await write(pool, traded, make_candle(start=NOON - 2 * DAY, at=1, last_trade_id=70), *minutes)
+    found, _ = await open_children(pool, EXCHANGE, ["BTC-USD"], from_unix(NOON + 540))
+    assert [c.last_trade_id for c in found if c.last_trade_id] == [77]
+    assert starts(found, Granularity.ONE_MINUTE) == [NOON + 60 * n for n in range(9)] + [
+        traded.start
+    ]
+    beyond = make_candle(product_id="OLD-USD", start=NOON - KNOWN_SECONDS - 60, at=1)
+    newest = make_candle(product_id="OLD-USD", start=NOON, at=1, **told)
+    await write(pool, beyond, newest)
+    found, _ = await open_children(pool, EXCHANGE, ["OLD-USD"], from_unix(NOON + 540))
+    assert found == [newest], "a bounded search"
