@@ -102,6 +102,7 @@ class Gateway:
         self.listener = listener
         self._statuses: list[ShardStatus] = []
         self._statuses_read_at = monotonic()
+        self._lost_feeds = health.LostFeeds()
         self._is_database_connected = False
 
     @property
@@ -128,7 +129,7 @@ class Gateway:
         shards = self._shards(now)
         exchange_at = self.exchange_at()
         return health.Health(
-            status=health.overall(shards, is_connected=self._is_connected()),
+            status=self._condition(shards),
             exchange=self.settings.exchange,
             simulated=self.settings.is_simulated,
             draining=self.is_draining,
@@ -153,7 +154,7 @@ class Gateway:
             now=unix_text(now),
             exchange=health.optional_text(exchange_at),
             lag=None if lag is None else f"{lag:.3f}",
-            status=health.overall(shards, is_connected=self._is_connected()),
+            status=self._condition(shards),
         )
         text = msgspec.json.encode(pulse).decode()
         if stream_format is StreamFormat.JSON:
@@ -165,8 +166,10 @@ class Gateway:
         read_seconds_ago = monotonic() - self._statuses_read_at
         return health.shards_health(self._statuses, now, read_seconds_ago)
 
-    def _is_connected(self) -> bool:
-        return self._is_database_connected and self.is_ready
+    def _condition(self, shards: list[health.ShardHealth]) -> health.Condition:
+        is_connected = self._is_database_connected and self.is_ready
+        lost_seconds = self._lost_feeds.seconds(monotonic())
+        return health.overall(shards, is_connected=is_connected, lost_seconds=lost_seconds)
 
     def exchange_at(self) -> datetime | None:
         """Return the newest exchange time known."""
@@ -202,6 +205,7 @@ class Gateway:
                 async with asyncio.timeout(WATCH_TIMEOUT_SECONDS):
                     self._statuses = await read_statuses(self.pool, self.settings.exchange)
                     self._statuses_read_at = monotonic()
+                    self._lost_feeds.see(self._statuses, self._statuses_read_at)
                     if self.tail.is_loaded:
                         self.tail.compare(self._statuses)
                     if monotonic() >= catalog_due_at or not self.catalog.products:

@@ -17,6 +17,9 @@ from spot.store.status import ShardStatus
 
 # Exchange heartbeats and the reports of the shards come every second: no jitter is as long.
 STALE_SECONDS = 15.0
+# One connection is lost now and then and comes back in seconds. Above this share of all it is an
+# outage, of which no page should hear only when it is STALE_SECONDS old.
+LOST_SHARE = 0.1
 
 
 class Condition(enum.StrEnum):
@@ -147,12 +150,36 @@ def _shard_health(
     )  # fmt: skip
 
 
-def overall(shards: Sequence[ShardHealth], *, is_connected: bool) -> Condition:
-    """Judge the whole: down unless some shard is fresh, ok only if none is down."""
+class LostFeeds:
+    """Since when each shard has had fewer connections to the exchange than it wants."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    def see(self, statuses: Sequence[ShardStatus], now: float) -> None:
+        """Take in rows just read; `now` is of the monotonic clock."""
+        self._since = {
+            row.shard_index: self._since.get(row.shard_index, now)
+            for row in current_shards(statuses)[1]
+            if row.clients_connected < row.clients
+        }
+
+    def seconds(self, now: float) -> float:
+        """Return for how long some shard has been without one of its connections."""
+        return now - min(self._since.values(), default=now)
+
+
+def overall(
+    shards: Sequence[ShardHealth], *, is_connected: bool, lost_seconds: float = 0.0
+) -> Condition:
+    """Judge the whole: down unless some shard is fresh, ok only if nothing has long been lost."""
     down = sum(shard.status is Condition.DOWN for shard in shards)
     if not is_connected or down == len(shards):
         return Condition.DOWN
-    return Condition.DEGRADED if down else Condition.OK
+    wanted = sum(shard.clients for shard in shards)
+    lost = wanted - sum(shard.clients_connected for shard in shards)
+    is_outage = lost > max(1, wanted * LOST_SHARE) or lost_seconds > STALE_SECONDS
+    return Condition.DEGRADED if down or is_outage else Condition.OK
 
 
 def newest(*instants: datetime | None) -> datetime | None:

@@ -157,6 +157,16 @@ async def test_health_is_200_only_while_every_shard_is_fresh(
         assert (status, body["status"]) == (200, "ok")
         assert body["database"] == body["listener"] == {"connected": True}
         assert [shard["status"] for shard in body["shards"]] == ["ok"]
+        await save_status(pool, EXCHANGE, make_status(clients=60, clients_connected=59))
+        await eventually(lambda: gateway.report().shards[0].clients == 60)
+        assert gateway.report().status == "ok"
+        await save_status(pool, EXCHANGE, make_status(clients=60, clients_connected=1))
+        await eventually(lambda: gateway.report().status == "degraded")
+        # One that never comes back: what matters is for how long.
+        gateway._lost_feeds._since = {0: float("-inf")}
+        await save_status(pool, EXCHANGE, make_status(clients=60, clients_connected=59))
+        await eventually(lambda: gateway.report().shards[0].clients_connected == 59)
+        assert gateway.report().status == "degraded"
         old = utc_now() - timedelta(minutes=5)
         await save_status(pool, EXCHANGE, make_status(exchange_at=old))
         await eventually(lambda: gateway.report().status == "down")

@@ -13,7 +13,7 @@ from spot.gateway.conflation import Change
 from spot.gateway.cursor import Cursor, Position
 from spot.gateway.events import goodbye
 from spot.gateway.gateway import Pace
-from spot.gateway.health import Condition, Pulse
+from spot.gateway.health import STALE_SECONDS, Condition, Pulse
 from spot.gateway.hub import RETRY_MS
 from spot.gateway.memory import Opening
 from spot.gateway.openapi import OPERATIONS
@@ -82,6 +82,7 @@ def test_numbers_are_those_of_the_code() -> None:
     assert f"every {pace.heartbeat_seconds:g} s" in TEXT
     assert f"cut after {pace.lag_deadline_seconds:g} s in which nothing could be sent" in TEXT
     assert f"or more than {MAX_HELD:,} candles wait" in TEXT
+    assert f"makes it `degraded` only after {STALE_SECONDS:g} s" in TEXT
     lifetime = pace.lifetime_seconds / 60
     assert f"after {0.8 * lifetime:g} to {lifetime:g} minutes" in TEXT
     assert f"is closed after {pace.idle_seconds:g} s" in TEXT

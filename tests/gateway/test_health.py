@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from spot.clock import utc_now
-from spot.gateway.health import STALE_SECONDS, Condition, overall, shards_health
+from spot.gateway.health import STALE_SECONDS, Condition, LostFeeds, overall, shards_health
 from spot.store import ShardStatus
 from tests.fixtures.gateway import make_status
 
@@ -42,6 +42,35 @@ def test_shard_that_never_reported_is_missed() -> None:
 def test_shard_with_a_reconnecting_client_degrades_only_itself() -> None:
     found = judge(row(clients=2, clients_connected=1), row(shard_index=1))
     assert found == (Condition.OK, [Condition.DEGRADED, Condition.OK])
+
+
+@pytest.mark.parametrize(
+    ("lost", "wanted"), [(6, Condition.OK), (7, Condition.DEGRADED), (59, Condition.DEGRADED)]
+)
+def test_many_lost_connections_degrade_the_whole_at_once(lost: int, wanted: Condition) -> None:
+    near = row(clients=50, clients_connected=50 - min(lost, 50))
+    far = row(shard_index=1, clients=10, clients_connected=10 - max(0, lost - 50))
+    assert judge(near, far)[0] is wanted
+
+
+def test_connection_that_stays_lost_degrades_the_whole() -> None:
+    lost = LostFeeds()
+    whole, short = row(clients=60, clients_connected=60), row(clients=60, clients_connected=59)
+
+    def condition(status: ShardStatus, now: float) -> Condition:
+        rows = [status, row(shard_index=1)]
+        lost.see(rows, now)
+        shards = shards_health(rows, NOW, 0.0)
+        return overall(shards, is_connected=True, lost_seconds=lost.seconds(now))
+
+    told = [
+        condition(short, 100.0),
+        condition(short, 100.0 + STALE_SECONDS),
+        condition(short, 101.0 + STALE_SECONDS),
+        condition(whole, 102.0 + STALE_SECONDS),
+        condition(short, 103.0 + STALE_SECONDS),  # lost anew: the time before does not count
+    ]
+    assert told == [Condition.OK, Condition.OK, Condition.DEGRADED, Condition.OK, Condition.OK]
 
 
 def test_no_shard_or_no_connection_is_down() -> None:
