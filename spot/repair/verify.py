@@ -77,7 +77,7 @@ class Verification:
         self._is_repairing = is_repairing
         self._products = deque(wanted.product_ids)
         self._failures: list[SpotError] = []
-        self.corrector = Corrector(pool, rest, exchange, window)
+        self.corrector = Corrector(pool, rest, exchange, window, tolerance)
         self.found = Findings()
         self.after = Findings()  # of a repair only: what is left
         self._tell = tell_nobody
