@@ -1,7 +1,7 @@
-"""`python -m bench.exchange LOG ...`: the simulated exchange a minute after midnight, and its ticks.
+"""`python -m bench.exchange LOG HOUR ...`: the simulated exchange at an hour of its choice, and its ticks.
 
-Early in the day, because a fleet that starts fetches the day so far, and what runs beside that is
-not what a benchmark of its daily work is about. A candle carries the time of its newest trade, and
+At a chosen hour (UTC, a minute past it), because a fleet that starts fetches the day so far: what
+runs beside that must not depend on when the benchmark is run. A candle carries the time of its newest trade, and
 the exchange collects trades for a quarter of a second before it sends them, as the real one does.
 So each tick is logged as two numbers, in UNIX microseconds: everything traded up to the first was
 sent, at the earliest, at the second.
@@ -32,7 +32,7 @@ def log_ticks(feed: Feed, log: IO[str]) -> None:
     feed.tick = logged  # type: ignore[method-assign]
 
 
-def main(log_path: str, *arguments: str) -> int:
+def main(log_path: str, hour: str, *arguments: str) -> int:
     """Serve until stopped."""
     original = SimulatedExchange.__init__
     with Path(log_path).open("w", buffering=1) as log:
@@ -40,7 +40,7 @@ def main(log_path: str, *arguments: str) -> int:
         def init(
             self: SimulatedExchange, market: object, *, settings: ExchangeSettings, **more: object
         ) -> None:
-            start_at = Granularity.ONE_DAY.floor(utc_now()) + 60
+            start_at = Granularity.ONE_DAY.floor(utc_now()) + int(hour) * 3600 + 60
             rules = replace(settings, start_at=start_at)
             original(self, market, settings=rules, **more)  # type: ignore[arg-type]
             log_ticks(self.feed, log)

@@ -41,6 +41,7 @@ _OPEN_GAPS = "SELECT count(*) FROM trade_gaps WHERE repaired_at IS NULL"
 class FleetPlan:
     """What to start."""
 
+    hour: int = 0  # exchange time, UTC, at which the fleet begins: it fetches the day so far
     products: int
     trades_per_second: float  # of all products together
     shards: int = 1
@@ -59,12 +60,15 @@ class RunningFleet:
     first_candle_seconds: float = 0.0  # from the start of the process to a row in the table
     live_seconds: float = 0.0  # to every product live
 
-    def until_whole(self, database_url: str, seconds: float) -> None:
-        """Wait, so long at most, until what the start found missing is fetched: it works beside."""
+    def until_whole(self, database_url: str, seconds: float) -> bool:
+        """Wait until what the start found missing is fetched; False: it is not, so long after."""
         deadline = monotonic() + seconds
         with psycopg.connect(database_url, autocommit=True) as connection:
-            while _ask(connection, _OPEN_GAPS) and monotonic() < deadline:
+            while _ask(connection, _OPEN_GAPS):
+                if monotonic() >= deadline:
+                    return False
                 time.sleep(0.5)
+        return True
 
     @property
     def shard_pids(self) -> list[int]:
@@ -93,7 +97,7 @@ def database() -> Iterator[str]:
 
 @contextlib.contextmanager
 def running_fleet(
-    database_url: str, plan: FleetPlan, exchange_command: Sequence[str] | None = None
+    database_url: str, plan: FleetPlan, ticks_path: str = os.devnull
 ) -> Iterator[RunningFleet]:
     """Start an exchange and a fleet on a database without rows; yield when every product is live."""
     port = free_port()
@@ -104,13 +108,13 @@ def running_fleet(
         "SPOT_EXCHANGE_URL": f"http://{address}", "SPOT_LOG_LEVEL": "WARNING",
         "SPOT_PRODUCTS_PER_CLIENT": str(plan.products_per_client),
     }  # fmt: skip
-    command = exchange_command or ["-m", "spot.simulator"]
-    numbers = [
+    command = [
+        "-m", "bench.exchange", ticks_path, str(plan.hour),
         "--port", str(port), "--products", str(plan.products), "--seed", str(plan.seed),
         "--rate", f"{plan.trades_per_second:g}", "--history-days", "2",
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:
-        exchange = stack.enter_context(started([*command, *numbers], environ))
+        exchange = stack.enter_context(started(command, environ))
         _until(lambda: _listens(port), "the exchange listens", exchange)
         began = monotonic()
         supervisor = stack.enter_context(started(["-m", "shards"], environ))

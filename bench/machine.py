@@ -4,6 +4,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,10 +37,22 @@ def on_cores(wanted: set[int]) -> Iterator[None]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the versions of Python, the database, and installed packages."""
-    found = {"python": sys.version.split()[0], "postgresql": local_postgres.version()}
+    """Return the versions of Spot, Python, the database, and installed packages."""
+    found = {
+        "spot": commit(), "python": sys.version.split()[0],
+        "postgresql": local_postgres.version(),
+    }  # fmt: skip
     found |= {package: importlib.metadata.version(package) for package in packages}
     return found | {"machine": platform.machine()}
+
+
+def commit() -> str:
+    """Return which code is measured: the commit, marked where files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],  # noqa: S607 - whatever the path finds
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "of no commit"
 
 
 def family(pid: int) -> list[int]:
@@ -55,11 +68,16 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def memory_mib(pid: int) -> dict[str, float]:
-    """Return what a process holds: `rss`, its proportional share `pss`, and its own alone `uss`."""
+    """Return what a process holds: `rss`, its proportional share `pss`, and its own alone `uss`.
+
+    `peak` is the most that `rss` ever was.
+    """
     sizes: dict[str, int] = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, rest = line.partition(":")
         sizes[name] = int(rest.split()[0])
     own = sizes["Private_Clean"] + sizes["Private_Dirty"]
-    kib = {"rss": sizes["Rss"], "pss": sizes["Pss"], "uss": own}
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    kib = {"rss": sizes["Rss"], "pss": sizes["Pss"], "uss": own, "peak": peak}
     return {name: size / 1024 for name, size in kib.items()}

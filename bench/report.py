@@ -55,6 +55,7 @@ class Report:
     seed: int
     repeats: int
     versions: Mapping[str, str]
+    repeated: str = "runs"  # what the repeats are of
     cores: int
     notes: list[str] = dataclasses.field(default_factory=list)  # such as peers that are missing
     checks: list[Check] = dataclasses.field(default_factory=list)
@@ -65,7 +66,7 @@ class Report:
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return (
             f"`{self.command}`: {self.conditions} {self.cores} cores, seed {self.seed},"
-            f" medians of {self.repeats}; {versions}."
+            f" medians of {self.repeats} {self.repeated}; {versions}."
         )
 
     def markdown(self) -> str:
@@ -84,6 +85,7 @@ class Report:
         conditions = {
             "benchmark": self.name, "command": self.command, "conditions": self.conditions,
             "cores": self.cores, "seed": self.seed, "repeats": self.repeats,
+            "repeated": self.repeated,
             "versions": dict(self.versions), "notes": self.notes,
         }  # fmt: skip
         rows = [{"benchmark": self.name, **row} for row in self.rows]

@@ -6,7 +6,6 @@ to a channel. Both send the same JSON candle as the same server-sent event, and 
 
 import asyncio
 import contextlib
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from typing import Protocol
 
 import aiohttp
 
-from spot.cli import local_postgres
+from bench import machine
 from spot.cli.local_database import local_database
 from spot.clock import monotonic
 from spot.gateway.elements import candle_json
@@ -137,12 +136,7 @@ def missing() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return what runs, for the record."""
-    found = {
-        "python": sys.version.split()[0],
-        "aiohttp": aiohttp.__version__,
-        "uvloop": importlib.metadata.version("uvloop"),
-        "postgresql": local_postgres.version(),
-    }
+    found = machine.versions("aiohttp", "uvloop")
     if not missing():
         nginx = subprocess.run(
             ["nginx", "-v"],  # noqa: S607 - whatever the path finds

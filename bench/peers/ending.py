@@ -1,7 +1,7 @@
 """How a peer's run ends: all trades came, or nothing came for so long that the rest was lost.
 
-CPU and wall time count from the import of this module, which a script does right before it
-connects, to the last trade.
+CPU and wall time count from the making of `Run`, which a script does right before it connects, to
+the last trade.
 """
 
 import json

@@ -5,20 +5,23 @@ the same. What a shard process costs by itself (its flushes, its reports) is in 
 figures: it is shared by more products where there are more.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Sequence
 
 from bench import machine
-from bench.fleet import FleetPlan, database, running_fleet
+from bench.fleet import MANY_PRODUCTS_PER_CLIENT, FleetPlan, database, running_fleet
 from bench.report import Check, Effort, Report, Row
 
 SEED = 8
 TRADES_PER_PRODUCT = 1.0  # a second, on average; markets differ as on the exchange
 # Products and shards; seconds of each look, looks.
-PLANS = {
-    Effort.FULL: (((50, 1), (900, 1), (900, 16)), 5.0, 5),
+PLANS: dict[Effort, tuple[tuple[tuple[int, int], ...], float, int]] = {
+    Effort.FULL: (
+        ((50, 1), (200, 1), (450, 1), (900, 1), (900, 2), (900, 4), (900, 8), (900, 16)),
+        5.0,
+        5,
+    ),
     Effort.SUITE: (((50, 1), (900, 1)), 3.0, 3),
     Effort.SMOKE: (((8, 1),), 0.5, 1),
 }
@@ -43,9 +46,10 @@ def measure(effort: Effort) -> Report:
         name="scale", command="make bench-scale", columns=COLUMNS, rows=rows, checks=checks(rows),
         conditions=(
             f"Simulated exchange, {TRADES_PER_PRODUCT:g} trade a second and product on average,"
-            f" {seconds:g} s a look."
+            f" {seconds:g} s a look; {MANY_PRODUCTS_PER_CLIENT} products a connection. The exchange's"
+            " day begins with the run, and the look when what the start missed is fetched."
         ),
-        seed=SEED, repeats=looks, cores=len(machine.cores()),
+        seed=SEED, repeats=looks, repeated="looks at one fleet", cores=len(machine.cores()),
         versions=machine.versions("aiohttp", "psycopg"),
     )  # fmt: skip
 
@@ -65,7 +69,7 @@ def _measure(products: int, shards: int, seconds: float, looks: int, whole_secon
     plan = FleetPlan(
         products=products, trades_per_second=products * TRADES_PER_PRODUCT, shards=shards, seed=SEED
     )
-    with database() as url, running_fleet(url, plan, ["-m", "bench.exchange", os.devnull]) as fleet:
+    with database() as url, running_fleet(url, plan) as fleet:
         fleet.until_whole(url, whole_seconds)
         time.sleep(SETTLE_SECONDS if whole_seconds else 0.0)
         cores = statistics.median(fleet.cpu_share(seconds) for _ in range(looks))
