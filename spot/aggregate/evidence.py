@@ -9,11 +9,12 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from spot.aggregate.coverage import Coverage
 from spot.aggregate.intervals import kept_from
-from spot.aggregate.trades import Hole, TradeLedger
-from spot.clock import from_unix_microseconds, unix_microseconds
-from spot.models import MENDED_BY_CANDLES, UNKNOWN_AT, UNKNOWN_ID, Granularity, TradeGap
+from spot.aggregate.ledger import Hole, TradeLedger
+from spot.aggregate.missing import missing_trades
+from spot.aggregate.proven_time import ProvenTime
+from spot.clock import unix_microseconds
+from spot.models import MENDED_BY_CANDLES, Granularity, TradeGap
 
 MICRO = 1_000_000
 Span = tuple[int, int | None]
@@ -24,8 +25,8 @@ class Evidence:
 
     def __init__(self) -> None:
         self.ledger = TradeLedger()
-        self._traded = Coverage()  # every trade is in hand
-        self._proven = Coverage()  # that, and what settled candles of the exchange tell
+        self._traded = ProvenTime()  # every trade is in hand
+        self._proven = ProvenTime()  # that, and what settled candles of the exchange tell
         self._both = (self._traded, self._proven)
         self._resumed_until = 0
         self._silence: tuple[int, int] | None = None  # since when, and when admitted, µs
@@ -144,14 +145,16 @@ class Evidence:
     def apart_from_feed(self) -> Iterator[None]:
         """Take trades that REST told: they prove what they join, and bring no feed back to life."""
         silence, is_carried = self._silence, self._is_carried
-        yield
-        self._is_carried = is_carried
-        if not is_carried:
-            for coverage in self._both:
-                coverage.suspend()
-            if silence is not None:
-                self._silence = (max(silence[0], self.until), silence[1])
-                self._gaps_version = -1
+        try:
+            yield
+        finally:
+            self._is_carried = is_carried
+            if not is_carried:
+                for proven in self._both:
+                    proven.suspend()
+                if silence is not None:
+                    self._silence = (max(silence[0], self.until), silence[1])
+                    self._gaps_version = -1
 
     def admit_silence(self, end: int, now: int) -> None:
         """A candle is closed at `now`, and whether its trades came until its `end` is not proven.
@@ -168,8 +171,8 @@ class Evidence:
         Until the next trade shows its number, or REST was asked, nothing else proves anything.
         """
         after = max(after, self.ledger.last_at)
-        for coverage in self._both:
-            coverage.cut(after)
+        for proven in self._both:
+            proven.cut(after)
         self.is_doubted = True
         self._silence = (after, now)
         self._gaps_version = -1
@@ -191,8 +194,8 @@ class Evidence:
         """The connection or some frames are lost: time since the last evidence is unproven."""
         self._is_carried = False
         if self._traded.is_live:
-            for coverage in self._both:
-                coverage.suspend()
+            for proven in self._both:
+                proven.suspend()
             self._spans.append((self.until, None))
 
     def prove(self, start: int, end: int) -> None:
@@ -210,25 +213,14 @@ class Evidence:
         ledger = self.ledger
         if ledger.is_torn(start, end) if by_trades else ledger.has_hole(start, end):
             return False
-        coverage = self._traded if by_trades else self._proven
-        return coverage.covers(start, end) or (is_open and coverage.covers_since(start))
+        known = self._traded if by_trades else self._proven
+        return known.covers(start, end) or (is_open and known.covers_since(start))
 
     def gaps(self, product_id: str) -> list[TradeGap]:
         """Return the known missing trades; asked at every flush, so made only when they change."""
         if self.ledger.version != self._gaps_version:
             self._gaps_version = self.ledger.version
-            self._gaps = self._open_end(product_id)
-            self._gaps += [
-                TradeGap(
-                    product_id=product_id,
-                    first_id=hole.first_id,
-                    last_id=hole.last_id,
-                    after_at=from_unix_microseconds(hole.after) if hole.after else None,
-                    before_at=from_unix_microseconds(hole.before),
-                    found_at=hole.found_at,
-                )
-                for hole in (*self.ledger.abandoned, *self.ledger.holes)
-            ]
+            self._gaps = missing_trades(product_id, self.ledger, self._silence)
         return self._gaps
 
     def drain_spans(self) -> Sequence[Span]:
@@ -243,8 +235,8 @@ class Evidence:
         holes = [hole.after // MICRO for hole in self.ledger.holes if hole.after]
         moment = _proof_kept_from(second, holes)
         self.ledger.forget_before(moment)
-        for coverage in self._both:
-            coverage.forget_before(moment)
+        for proven in self._both:
+            proven.forget_before(moment)
 
     def _go_on(self, after: int, until: int) -> None:
         """Let the live interval reach `until`; it is continuous since `after` at least."""
@@ -256,13 +248,13 @@ class Evidence:
             self._spans.append((was_until or after, None))
 
     def _begin(self, after: int, until: int) -> None:
-        for coverage in self._both:
-            coverage.begin(after, until)
+        for proven in self._both:
+            proven.begin(after, until)
         self._end_silence()
 
     def _extend(self, until: int) -> None:
-        for coverage in self._both:
-            coverage.extend(until)
+        for proven in self._both:
+            proven.extend(until)
         self._end_silence()
 
     def _end_silence(self) -> None:
@@ -272,21 +264,6 @@ class Evidence:
             self._spans.append((self._silence[0], None))
             self._silence = None
             self._gaps_version = -1
-
-    def _open_end(self, product_id: str) -> list[TradeGap]:
-        if self._silence is None:
-            return []
-        after, found_at = self._silence
-        return [
-            TradeGap(
-                product_id=product_id,
-                first_id=self.ledger.last_id + 1,
-                last_id=UNKNOWN_ID,
-                after_at=from_unix_microseconds(after) if after else None,
-                before_at=UNKNOWN_AT,
-                found_at=from_unix_microseconds(found_at),
-            )
-        ]
 
     def _add(self, after: int, until: int, *, by_trades: bool) -> None:
         self._proven.add(after, until)

@@ -12,6 +12,7 @@ from operator import attrgetter
 from spot.aggregate.completion import Completion
 from spot.aggregate.evidence import MICRO, Evidence
 from spot.aggregate.pace import Pace
+from spot.aggregate.resumption import Resumption
 from spot.aggregate.rollup import PROVEN_TRADES, rank
 from spot.aggregate.slots import Slot, Slots
 from spot.aggregate.teller import Teller
@@ -41,6 +42,7 @@ class ProductCandles:
         self._slots = Slots()
         self._completion = Completion(self._slots, self.evidence)
         self._teller = Teller(product_id, self._slots, self.evidence)
+        self._resumption = Resumption(self._slots, self.evidence)
         self._coarse_pace = Pace()
         self._pinned: int | None = None
 
@@ -65,21 +67,7 @@ class ProductCandles:
 
         `gaps` are those open or reaching into that time, and its beginning. False: no trade is known.
         """
-        if not candles:
-            return False
-        newest = max(candles, key=_newest)
-        # The time of its last trade; a revision is stamped later, so there only the start is sure.
-        until = unix_microseconds(newest.updated_at)
-        if newest.revision or until > newest.end * MICRO:
-            until = newest.start * MICRO
-        # Before anything is made: what the store was not asked for must count as forgotten.
-        minutes = [candle.start for candle in candles if candle.granularity is MINUTE]
-        self._slots.hold_since(min(now, max(minutes, default=newest.start)))
-        if newest.last_trade_id is not None:
-            self.evidence.resume(newest.last_trade_id, until, gaps, now)
-        for candle in candles:
-            self._recall(candle)
-        return newest.last_trade_id is not None
+        return self._resumption.begin(candles, gaps, now)
 
     def recall(self, candles: Sequence[Candle], since: int) -> None:
         """Hold all since UNIX second `since` again, until `release`: a repair is under way.
@@ -91,7 +79,7 @@ class ProductCandles:
         for candle in candles:
             slot = self._slots.of[candle.granularity].get(candle.start)
             if slot is None or slot.told is None:
-                self._recall(candle)
+                self._resumption.take(candle)
         for hole in self.evidence.ledger.holes:
             # What was told before the hole was known may still call itself full.
             self._slots.mark_between(hole.after, hole.before)
@@ -231,16 +219,6 @@ class ProductCandles:
         if self._on_bucket and candle.complete and rank(candle) == PROVEN_TRADES:
             self._on_bucket(candle, slot.given)
 
-    def _recall(self, candle: Candle) -> None:
-        slot = self._slots.make(candle.granularity, candle.start)
-        slot.told, slot.complete = candle, candle.complete
-        if candle.granularity is not MINUTE:
-            return
-        first_id = self.evidence.ledger.first_known(candle.start * MICRO)
-        slot.builder = MinuteBuilder.resume(candle, first_id)
-        if slot.builder is None and candle.complete:
-            slot.given = candle
-
     def _run_end(self, trades: Sequence[Trade], first: int, sent_at: datetime) -> int:
         """Return where the run of trades from `first` on ends that merely go on.
 
@@ -294,7 +272,3 @@ class ProductCandles:
         for after, until in spans:
             self._slots.mark_between(after, until)
         return bool(spans)
-
-
-def _newest(candle: Candle) -> tuple[int, int, bool]:
-    return candle.last_trade_id or 0, candle.start, candle.granularity is MINUTE

@@ -1,10 +1,10 @@
 """Gaps without a known end: silent feeds, and trades that only the exchange's candle tells of."""
 
-from decimal import Decimal
+from decimal import Decimal, Inexact
 
 import pytest
 
-from spot.aggregate.trades import MAX_HOLES
+from spot.aggregate.ledger import MAX_HOLES
 from spot.models import Coverage, Granularity, Source, TradeGap
 from tests.fixtures.desk import NOON, PRODUCT, Desk, at, minute, trade
 
@@ -157,6 +157,16 @@ def test_trades_from_rest_bring_no_lost_connection_back_to_life() -> None:
     desk.tell()
     assert desk.told[FIVE, 0].coverage is Coverage.FULL
     assert open_end(desk) is None
+
+
+def test_trades_from_rest_that_cannot_be_folded_bring_none_back_to_life_either() -> None:
+    desk = quiet_desk()
+    desk.aggregator.reset([PRODUCT])
+    with pytest.raises(Inexact):
+        desk.aggregator.add_found([trade(3, 2, "10", "1E+60"), trade(4, 3, "10", "1E-60")])
+    desk.alive(75)
+    desk.tell()
+    assert desk.minute(0).coverage is Coverage.PARTIAL
 
 
 def test_a_refutation_brings_no_lost_connection_back_to_life() -> None:

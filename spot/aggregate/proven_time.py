@@ -11,7 +11,7 @@ unproven time is partial. Times are whole microseconds of exchange time since 19
 MAX_INTERVALS = 512
 
 
-class Coverage:
+class ProvenTime:
     """The proven intervals of one product: closed ones, and the live one that grows."""
 
     def __init__(self) -> None:
