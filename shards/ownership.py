@@ -65,6 +65,8 @@ class Ownership:
         self._listing = listing
         self._feed = feed
         self._wanted: tuple[str, ...] = ()
+        self._followed: tuple[str, ...] = ()  # what was wanted when the tenure last followed it
+        self._following = asyncio.Lock()
         self._withheld: tuple[str, ...] = ()
         self._tenure: Tenure | None = None
         self._counted: Counter[str] = Counter()  # by the tenures that are over
@@ -132,27 +134,26 @@ class Ownership:
 
     async def _take_over(self, lease: Lease, tasks: asyncio.TaskGroup) -> None:
         """Begin, or go on, where the store ends."""
-        share = await self._share()
-        tenure = self._tenure if lease.is_continued else None
-        if tenure and not set(share.withheld).isdisjoint(tenure.aggregator.product_ids):
-            tenure = None  # a fleet of another count has taken some of them meanwhile
-        if tenure and tenure.is_over:
-            tenure = None
-        if tenure is None:
-            await self._end_tenure()
-            tenure = Tenure(self._settings, self._pool, self._rest, lease, self._outage)
-        await self._listing.save()
-        self._withheld = share.withheld
-        await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
-        if tenure.is_over:  # meanwhile
-            lease.lose("begins again from the store")
-            return
-        if tenure is self._tenure:
-            tenure.renew(lease)
-        else:
-            self._tenure = tenure
-            self._running = tasks.create_task(self._live(tenure), name="tenure")
-            self._outage.end()
+        async with self._following:
+            wanted, share = await self._share()
+            tenure = self._tenure if lease.is_continued else None
+            if tenure and not set(share.withheld).isdisjoint(tenure.aggregator.product_ids):
+                tenure = None  # a fleet of another count has taken some of them meanwhile
+            if tenure is None or tenure.is_over:
+                await self._end_tenure()
+                tenure = Tenure(self._settings, self._pool, self._rest, lease, self._outage)
+            await self._listing.save()
+            await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
+            if tenure.is_over:  # meanwhile
+                lease.lose("begins again from the store")
+                return
+            self._withheld, self._followed = share.withheld, wanted
+            if tenure is self._tenure:
+                tenure.renew(lease)
+            else:
+                self._tenure = tenure
+                self._running = tasks.create_task(self._live(tenure), name="tenure")
+                self._outage.end()
         fields = {"shard": self._index, "epoch": lease.epoch, "products": len(share.mine)}
         logger.info("shard owned", extra={**fields, "withheld": len(share.withheld)})
 
@@ -175,10 +176,8 @@ class Ownership:
         else:
             await self._stop_running()
             await tenure.drain(DRAIN_SECONDS)
-            logger.info(
-                "last candles written",
-                extra={"shard": self._index, "rows": tenure.writer.rows_written},
-            )
+            fields = {"shard": self._index, "rows": tenure.writer.rows_written}
+            logger.info("last candles written", extra=fields)
 
     async def _end_tenure(self) -> None:
         """Throw away what was folded: somebody else had the shard, or has some of it now."""
@@ -209,41 +208,50 @@ class Ownership:
 
     # --- products ----------------------------------------------------------------------------
 
-    async def _share(self) -> Share:
-        """Divide the wanted products by all leases; fence those that nobody holds any more."""
+    async def _share(self) -> tuple[tuple[str, ...], Share]:
+        """Divide what is wanted by all leases; fence those that nobody holds any more."""
         exchange, count = self._settings.exchange, self._settings.shard_count
         while True:
             claims = await read_claims(self._pool, exchange, count)
-            share = share_of(self._index, count, self._wanted, claims)
+            wanted = self._wanted
+            share = share_of(self._index, count, wanted, claims)
             retired = [
                 await retire(self._pool, exchange, c, shard_count=count, owner=self._owner)
                 for c in share.abandoned
             ]
             if not any(retired):
-                return share
+                return wanted, share
 
     async def _follow(self, tenure: Tenure) -> None:
-        share = await self._share()
-        if len(share.withheld) != len(self._withheld):
-            logger.info(
-                "products of another fleet",
-                extra={"shard": self._index, "withheld": len(share.withheld)},
-            )
-        self._withheld = share.withheld
-        await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
+        """Give it what is wanted and ours now.
+
+        One at a time: of two that read the store for the same product, the later one would put
+        back what was folded since. And the tenure may have ended while it was read.
+        """
+        async with self._following:
+            wanted, share = await self._share()
+            if tenure is not self._tenure:
+                return
+            if len(share.withheld) != len(self._withheld):
+                fields = {"shard": self._index, "withheld": len(share.withheld)}
+                logger.info("products of another fleet", extra=fields)
+            await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
+            self._withheld, self._followed = share.withheld, wanted
 
     # --- status ------------------------------------------------------------------------------
 
     async def tell(self, report: Callable[[], ShardReport]) -> None:
-        """As the owner, write how the shard fares every second; look after withheld products."""
+        """As the owner, write how the shard fares every second.
+
+        Also look after products that are withheld, or were wanted while they could not be followed.
+        """
         while True:
             tenure = self._tenure
             if tenure is not None and self.is_owner:
                 try:
-                    await save_status(
-                        self._pool, self._settings.exchange, self._status(tenure, report())
-                    )
-                    if self._withheld:
+                    status = self._status(tenure, report())
+                    await save_status(self._pool, self._settings.exchange, status)
+                    if self._withheld or self._followed != self._wanted:
                         await self._follow(tenure)
                 except StoreError as exc:
                     logger.debug("status not written", extra={"error": str(exc)})
@@ -263,17 +271,9 @@ class Ownership:
         tenure = self._tenure
         if tenure is None:
             return replace(report, **self._counted)
-        writer = tenure.writer
-        return replace(
-            report,
-            phase=Phase.OWNER if self.is_owner else Phase.SUSPENDED,
-            epoch=tenure.lease.epoch,
-            gaps_open=sum(gap.has_end for gap in tenure.aggregator.gaps()),
-            rows_pending=writer.rows_pending,
-            pending_seconds=round(writer.pending_seconds, 3),
-            last_flush_ms=writer.last_flush_ms,
-            **(self._counted + tenure.counts()),
-        )
+        phase = Phase.OWNER if self.is_owner else Phase.SUSPENDED
+        report = replace(tenure.add_to(report), phase=phase)
+        return replace(report, **(self._counted + tenure.counts()))
 
     def _status(self, tenure: Tenure, report: ShardReport) -> ShardStatus:
         exchange_at = self._feed.exchange_at

@@ -15,7 +15,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from shards.feed import ShardFeed
+from shards.report import ShardReport
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.audit import Audit
 from spot.clock import EPOCH, monotonic, utc_now
@@ -109,6 +112,17 @@ class Tenure:
         """Go on under the next lease."""
         self.writer.renew(lease)
         self.lease = lease
+
+    def add_to(self, report: ShardReport) -> ShardReport:
+        """Return the report with how this tenure stands."""
+        return replace(
+            report,
+            epoch=self.lease.epoch,
+            gaps_open=sum(gap.has_end for gap in self.aggregator.gaps()),
+            rows_pending=self.writer.rows_pending,
+            pending_seconds=round(self.writer.pending_seconds, 3),
+            last_flush_ms=self.writer.last_flush_ms,
+        )
 
     def counts(self) -> Counter[str]:
         """Return what it has counted since it began, each under its name in the shard's report."""

@@ -15,6 +15,8 @@ from spot.store.pool import Connection, Pool, acquire
 
 # Another taker may hold the turn; we ask again soon anyway.
 _LOCK_TIMEOUT = "1000ms"
+# Asked again every second; a take-over waits for the one who asks.
+_SECONDS = 10.0
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -29,7 +31,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 async def read_claims(source: Pool | Connection, exchange: str, shard_count: int) -> list[Claim]:
     """Return all leases; of those of another count than `shard_count`, whether they are held."""
-    async with acquire(source) as connection:
+    async with acquire(source, _SECONDS) as connection:
         cursor = await connection.execute(
             statements.READ_CLAIMS,
             {"exchange": exchange, "shard_count": shard_count, "key": lease_key(exchange)},
@@ -45,7 +47,7 @@ async def retire(
     Its row then counts as one of `shard_count`, so that nobody waits for it any more.
     """
     index = claim.shard_index
-    async with acquire(source) as connection:
+    async with acquire(source, _SECONDS) as connection:
         try:
             async with connection.transaction():
                 await connection.execute(statements.LOCK_TIMEOUT_HERE, (_LOCK_TIMEOUT,))

@@ -34,7 +34,7 @@ class Market:
         began = self._passed
         for second in range(began + 1, began + seconds + 1):
             at = from_unix(BEGAN + second)
-            events: list[FeedEvent] = [HeartbeatReceived(second, at)]
+            events: list[FeedEvent] = [HeartbeatReceived(PRODUCTS, at)]
             number, rest = divmod(second, TRADE_SECONDS)
             if not rest:
                 trades = tuple(Trade(p, number, Decimal(100), Decimal(1), at) for p in PRODUCTS)
