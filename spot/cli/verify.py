@@ -19,7 +19,7 @@ from spot.cli.progress import Progress
 from spot.errors import SettingsError
 from spot.repair.backfill import HistoryRange
 from spot.repair.comparison import Difference
-from spot.repair.verify import Findings, Verification
+from spot.repair.verify import NOT_REACHED, Findings, Verification
 from spot.settings import Settings
 
 _EXAMPLES = """\
@@ -28,7 +28,8 @@ _EXAMPLES = """\
   spot verify --products BTC-USD --start 2026-01-31 --repair
 
 Exit code 0: every settled candle of the range is as the exchange has it. 1: some are not, or with
---repair some could not be mended. A volume matches if it differs by at most --tolerance of it."""
+--repair some could not be mended, or could not be compared: their products are named. A volume
+matches if it differs by at most --tolerance of it."""
 _SHOWN = 20
 
 
@@ -70,16 +71,32 @@ async def _run(
             tolerance=tolerance,
             is_repairing=args.repair,
         )
-        await verification.run(lambda: progress.show(verification.pages_done, verification.pages))
-    progress.finish()
+        try:
+            await verification.run(
+                lambda: progress.show(verification.pages_done, verification.pages)
+            )
+        finally:
+            # However it ends: rows may have been changed.
+            progress.finish()
+            _report(verification, wanted, args)
     final = verification.after if args.repair else verification.found
+    return 1 if final.mismatches or verification.failures else 0
+
+
+def _report(verification: Verification, wanted: HistoryRange, args: argparse.Namespace) -> None:
     if args.json:
         sys.stdout.write(_json(verification, wanted, is_repair=args.repair).decode() + "\n")
     else:
         _tell(verification.found)
         if args.repair:
             _tell_repair(verification)
-    return 1 if final.mismatches else 0
+    failures = dict(sorted(verification.failures.items()))
+    for product_id, problem in failures.items():
+        if problem != NOT_REACHED:
+            sys.stderr.write(f"spot verify: {product_id}: {problem}\n")
+    left = [product_id for product_id, problem in failures.items() if problem == NOT_REACHED]
+    if left:
+        sys.stderr.write(f"spot verify: {NOT_REACHED}: {', '.join(left)}\n")
 
 
 def _tolerance(text: str) -> Decimal:
@@ -164,7 +181,8 @@ def _json(verification: Verification, wanted: HistoryRange, *, is_repair: bool) 
     report: dict[str, object] = {
         "start": iso(wanted.start),
         "end": iso(wanted.end),
-        "match": not (after if is_repair else found).mismatches,
+        "match": not ((after if is_repair else found).mismatches or verification.failures),
+        "failures": verification.failures,
         "results": [
             {**msgspec.to_builtins(tally), "rate": f"{tally.rate:f}"} for tally in found.tallies
         ],

@@ -17,7 +17,7 @@ import msgspec
 
 from spot.aggregate.intervals import PARENTS
 from spot.coinbase.rest import CoinbaseRest
-from spot.errors import SpotError
+from spot.errors import ExchangeError, SpotError
 from spot.models import Candle, Granularity
 from spot.repair.backfill import HistoryRange, settled, tell_nobody
 from spot.repair.comparison import Difference, Tally, compare
@@ -32,6 +32,7 @@ from spot.store.reader import candles
 WORKERS = 3
 # Named one by one in the report; all are counted.
 MOST_DIFFERENCES = 1_000
+NOT_REACHED = "not reached"
 
 
 class Findings(msgspec.Struct, kw_only=True):
@@ -76,7 +77,9 @@ class Verification:
         self._tolerance = tolerance
         self._is_repairing = is_repairing
         self._products = deque(wanted.product_ids)
-        self._failures: list[SpotError] = []
+        self._has_ended = False
+        # By product, and why: what was found and mended of it is not all there is.
+        self.failures: dict[str, str] = {}
         self.corrector = Corrector(pool, rest, exchange, window, tolerance)
         self.found = Findings()
         self.after = Findings()  # of a repair only: what is left
@@ -88,25 +91,36 @@ class Verification:
         )
 
     async def run(self, on_progress: Callable[[], None] = tell_nobody) -> None:
-        """Compare everything. ExchangeError, StoreError: it could not be done to the end."""
+        """Compare everything that can be; what could not is in `failures`, product by product.
+
+        A product the exchange refuses is left alone; without an exchange or a database it ends.
+        """
         self._tell = on_progress
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(WORKERS):
-                tasks.create_task(self._work(), name=f"verify {number}")
-        if self._failures:
-            raise self._failures[0]
-        self.found.sort()
-        self.after.sort()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(WORKERS):
+                    tasks.create_task(self._work(), name=f"verify {number}")
+        finally:
+            self.failures |= dict.fromkeys(self._products, NOT_REACHED)
+            self.found.sort()
+            self.after.sort()
 
     def _end(self, granularity: Granularity) -> int:
         return min(self._wanted.end, self._window.settled_end(granularity))
 
     async def _work(self) -> None:
-        while self._products and not self._failures:
+        while self._products and not self._has_ended:
+            product_id = self._products.popleft()
+            # An interrupted one is told, too.
+            self.failures[product_id] = "interrupted"
             try:
-                await self._verify(self._products.popleft())
+                await self._verify(product_id)
             except SpotError as exc:
-                self._failures.append(exc)
+                self.failures[product_id] = str(exc)
+                if not isinstance(exc, ExchangeError) or exc.is_retryable:
+                    self._has_ended = True
+            else:
+                del self.failures[product_id]
 
     async def _verify(self, product_id: str) -> None:
         touched: dict[Granularity, set[int]] = {granularity: set() for granularity in Granularity}
