@@ -129,10 +129,10 @@ class Hub:
     ) -> Opening:
         """Write the first events and let the stream flow; return how it began.
 
-        `replay` is what was read from the tables for it; `announce` makes the event that says how
-        the stream begins.
+        `replay` is what was found for it in this very step of the loop, else it is looked for by
+        its id; `announce` makes the event that says how the stream begins.
         """
-        missed = (self.missed(subscription, last_event_id) if last_event_id else None) or replay
+        missed = replay or (self.missed(subscription, last_event_id) if last_event_id else None)
         if missed is None:
             missed = Missed(Opening.SNAPSHOT, self.memory.snapshot(subscription))
         subscriber.joined_sequence = self.memory.sequence

@@ -6,6 +6,7 @@ information over newer, and a completed candle never opens again.
 """
 
 import enum
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -72,6 +73,7 @@ class CandleMemory:
         self._replayable_after = 0  # every completion numbered above this is still kept
         self._places: dict[Position, int] = {}  # full: the oldest goes
         self._unplaced: dict[CandleKey, Change] = {}
+        self._latest_us = 0  # by how much a notification came later, at most, than what it tells
 
     def newest(self, key: StreamKey) -> Candle | None:
         """Return the newest candle of `key`."""
@@ -161,8 +163,10 @@ class CandleMemory:
         return _in_order(Opening.REPLAYED, read + known)
 
     def completed_after(self, subscription: Subscription, sequence: int) -> list[Change]:
-        """Return the completions numbered above `sequence` that are still kept."""
-        return [c for c in self._covered(subscription) if c.sequence > sequence]
+        """Return the completions numbered above `sequence` that are still kept, the newest first."""
+        # From the end: whoever was away for a moment does not pay for all that is kept.
+        later = itertools.takewhile(lambda c: c.sequence > sequence, reversed(self._completed))
+        return [c for c in later if subscription.covers(c.stream_key)]
 
     def _since_own(self, subscription: Subscription, sequence: int) -> Missed | None:
         if not self._replayable_after <= sequence <= self.sequence:
@@ -180,7 +184,9 @@ class CandleMemory:
                 return change.sequence > place - UNPLACED_US
             return change.order > place
 
-        found = [*self._covered(subscription), *self._matching(subscription)]
+        # Whatever comes after the place has a number above this, also where it was read before.
+        oldest = place - max(UNPLACED_US, self._latest_us)
+        found = self.completed_after(subscription, oldest - 1) + self._matching(subscription)
         # What was read before its notification came may not take the stream's id back.
         missed = [c if c.sequence > place else c.without_id() for c in found if is_missed(c)]
         return _in_order(Opening.RESUMED, missed)
@@ -189,12 +195,14 @@ class CandleMemory:
         known_since = self.complete_since_us
         if not self._is_timed or known_since is None or not known_since <= since_us < self.sequence:
             return None
-        missed = [c for c in self._covered(subscription) if _completed_us(c.candle) >= since_us]
-        missed += self._matching(subscription)
-        return _in_order(Opening.REPLAYED, missed)
-
-    def _covered(self, subscription: Subscription) -> Iterator[Change]:
-        return (c for c in self._completed if subscription.covers(c.stream_key))
+        missed = [
+            c
+            for c in self._completed
+            # Heard since then, as corrections are, or about that time.
+            if (c.sequence >= since_us or _completed_us(c.candle) >= since_us)
+            and subscription.covers(c.stream_key)
+        ]
+        return _in_order(Opening.REPLAYED, missed + self._matching(subscription))
 
     def _matching(self, subscription: Subscription) -> list[Change]:
         if subscription.products is None:
@@ -249,7 +257,8 @@ class CandleMemory:
         change = self._unplaced.pop(candle.key, None)
         if change is not None and change.candle.has_same_content(candle):
             change.position, change.row = position, row
-            change.order = self._places.get(position)
+            change.order = self._places[position]  # it has just begun
+            self._latest_us = max(self._latest_us, change.order - change.sequence)
 
 
 def _in_order(opening: Opening, changes: list[Change]) -> Missed:

@@ -61,11 +61,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
 async def _send(
     request: web.Request, gateway: Gateway, subscription: Subscription, last_event_id: str
 ) -> web.StreamResponse:
-    replay = None
     if last_event_id:
         await _catch_up(gateway, last_event_id)
-    if last_event_id and gateway.hub.missed(subscription, last_event_id) is None:
-        replay = await gateway.replayer.read(subscription, last_event_id)
     response = web.StreamResponse(headers=STREAM_HEADERS)
     is_chunked = request.version >= HttpVersion11
     if is_chunked:
@@ -81,11 +78,11 @@ async def _send(
     request[STREAM] = subscriber
     hub = gateway.hub
     try:
+        missed = await _missed(gateway, subscription, last_event_id) if last_event_id else None
         hub.join(
             subscription,
             subscriber,
-            last_event_id=last_event_id,
-            replay=replay and hub.memory.replayed(subscription, *replay),
+            replay=missed,
             announce=lambda missed: opening_event(missed, subscription.format),
         )
         hub.send_alone(subscriber, gateway.heartbeat(subscription.format))
@@ -103,6 +100,15 @@ async def _catch_up(gateway: Gateway, event_id: str) -> None:
         if not gateway.hub.memory.is_ahead(event_id):
             return
         await asyncio.sleep(CATCH_UP_STEP_SECONDS)
+
+
+async def _missed(gateway: Gateway, subscription: Subscription, event_id: str) -> Missed | None:
+    """Return what the stream lacks, as it is at this moment; None where a snapshot has to do."""
+    known = gateway.hub.missed(subscription, event_id)
+    if known is not None:
+        return known
+    read = await gateway.replayer.read(subscription, event_id)
+    return read and gateway.hub.memory.replayed(subscription, *read)
 
 
 def _lifetime(request: web.Request, gateway: Gateway) -> float:
