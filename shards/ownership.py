@@ -183,7 +183,9 @@ class Ownership:
         """Throw away what was folded: somebody else had the shard, or has some of it now."""
         if self._tenure is None:
             return
-        logger.info("what was folded is thrown away", extra={"shard": self._index})
+        if not self._tenure.is_over:
+            fields = {"shard": self._index}
+            logger.info("another process took the shard: now its standby", extra=fields)
         self._tenure.end()
         await self._stop_running()
         self._forget_tenure()
