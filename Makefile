@@ -35,7 +35,7 @@ $(VENV)/.assets: $(VENV)/.installed $(wildcard spot/gateway/assets.py)
 up: setup ## everything on this machine, on Coinbase's live prices
 	@exec $(BIN)/spot up
 
-demo: setup ## the same on a simulated exchange: no account, no network
+demo: setup ## the same on a simulated exchange: no account, no network once set up
 	@exec $(BIN)/spot demo
 
 ##@ Test it (real PostgreSQL, sockets and processes; what a machine lacks is skipped, and said)
