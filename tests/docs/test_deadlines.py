@@ -27,6 +27,8 @@ def values_of(path: str) -> dict[str, float]:
                 pairs = [(name, value)]
             case ast.arguments(kwonlyargs=names, kw_defaults=defaults):
                 pairs = [(arg.arg, value) for arg, value in zip(names, defaults, strict=True)]
+            case _:
+                pass
         for name, value in pairs:
             if isinstance(value, ast.Constant) and isinstance(value.value, int | float):
                 found.setdefault(name, value.value)

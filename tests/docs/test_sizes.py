@@ -1,8 +1,9 @@
-"""The house's measures: files under 300 lines, functions under 40, nothing left to do later."""
+"""The house's measures: files and functions that end, nothing twice, nothing left to do later."""
 
 import ast
 import re
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ MOST_LINES = 300
 MOST_FUNCTION_LINES = 40
 # A test that plays a whole story through real processes is easier to follow in one piece.
 MOST_STORY_LINES = 60
+MOST_EQUAL_LINES = 9
+_THIN = re.compile(r"[\W_]*|#.*|//.*|--.*|(?:import|from) .*")  # no line of code
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 SOURCES = (".py", ".js", ".css", ".html", ".sql", ".sh")
 LATER = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
@@ -46,6 +49,19 @@ def test_no_function_is_too_long() -> None:
                 if lines > most:
                     long[f"{name}: {node.name}"] = lines
     assert long == {}
+
+
+def test_nothing_stands_twice() -> None:
+    places: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, text in sources():
+        if name.startswith("sql/"):  # a rollback has what it brings back
+            continue
+        numbered = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1)]
+        code = [(n, line) for n, line in numbered if not _THIN.fullmatch(line)]
+        for at in range(len(code) - MOST_EQUAL_LINES):
+            run = code[at : at + MOST_EQUAL_LINES + 1]
+            places[tuple(line for _, line in run)].append(f"{name}:{run[0][0]}")
+    assert [found for found in places.values() if len(found) > 1] == []
 
 
 def test_nothing_is_left_for_later() -> None:
