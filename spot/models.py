@@ -102,9 +102,10 @@ class CandleKey(msgspec.Struct, frozen=True, order=True, gc=False):
 class Candle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """OHLCV of one product over one interval, and what is known about how true it is.
 
-    `trades` and `last_trade_id` are None where the exchange told only the candle. `complete` means
-    that the interval is over and has been waited for; a later correction raises `revision`.
-    `updated_at` is the exchange's time of the newest information inside.
+    `trades` is None where the exchange told only the candle; `last_trade_id` is the newest trade
+    that is known of the interval, and None where none is. `complete` means that the interval is
+    over and has been waited for; a later correction raises `revision`. `updated_at` is the
+    exchange's time of the newest information inside.
     """
 
     product_id: str

@@ -8,8 +8,9 @@ own widths differ by as much among themselves.
 
 import enum
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from itertools import takewhile
 
 from spot.models import Candle, Source
 
@@ -17,6 +18,8 @@ from spot.models import Candle, Source
 VOLUME_TOLERANCE = Decimal("0.001")
 # Buckets that wait for REST: an hour of a whole shard. When full the oldest is left unchecked.
 MOST_WAITING = 20_000
+
+Buckets = dict[tuple[str, int], Candle]
 
 
 class Verdict(enum.StrEnum):
@@ -47,13 +50,17 @@ def compare(ours: Candle, theirs: Candle, *, tolerance: Decimal = VOLUME_TOLERAN
     return Verdict.BEHIND if is_earlier else Verdict.DISAGREES
 
 
+def _everybody(_product_id: str) -> bool:
+    return True
+
+
 class Audit:
     """Counts verdicts and keeps what has to be asked from REST, oldest first."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._waiting: dict[tuple[str, int], Candle] = {}
-        self._suspect: dict[tuple[str, int], Candle] = {}
+        self._waiting: Buckets = {}
+        self._suspect: Buckets = {}
 
     def __len__(self) -> int:
         """How many buckets wait to be checked."""
@@ -70,34 +77,55 @@ class Audit:
             return
         if verdict is Verdict.DISAGREES:
             self.counts["suspected"] += 1
-            self._suspect[key] = ours
-        self._waiting[key] = ours
-        if len(self._waiting) > MOST_WAITING:
-            self._waiting.pop(next(iter(self._waiting)))
-            self.counts["unchecked"] += 1
+            self._put(self._suspect, ours)
+        self._put(self._waiting, ours)
 
-    def take_suspect(self) -> Candle | None:
-        """Return a bucket of which the channel knows more than we do: trades are missing."""
-        return self._suspect.popitem()[1] if self._suspect else None
+    def suspect(self, ours: Candle) -> None:
+        """Let a bucket's trades be asked for (again): some seem to be missing."""
+        self._put(self._suspect, self._suspect.get((ours.product_id, ours.start), ours))
 
-    def take_settled(self, now: float, settle_seconds: float) -> list[Candle]:
+    def take_suspect(self, can_ask: Callable[[str], bool] = _everybody) -> Candle | None:
+        """Return the newest bucket that misses trades, of a product that can be asked about."""
+        for key in reversed(self._suspect):
+            if can_ask(key[0]):
+                return self._suspect.pop(key)
+        return None
+
+    def take_settled(
+        self, now: float, settle_seconds: float, can_ask: Callable[[str], bool] = _everybody
+    ) -> list[Candle]:
         """Return one product's buckets that REST can be asked about at UNIX time `now`."""
-        first = next(iter(self._waiting.values()), None)
-        if first is None or now < first.end + settle_seconds:
+        settled = now - settle_seconds
+        # In the order of time but for those given back: what follows one too young is young, too.
+        ripe = takewhile(lambda candle: candle.end <= settled, self._waiting.values())
+        first = next((candle for candle in ripe if can_ask(candle.product_id)), None)
+        if first is None:
             return []
         taken = [
             candle
             for candle in self._waiting.values()
-            if candle.product_id == first.product_id and now >= candle.end + settle_seconds
+            if candle.product_id == first.product_id and candle.end <= settled
         ]
         for candle in taken:
             del self._waiting[candle.product_id, candle.start]
         return taken
 
     def give_back(self, candles: Iterable[Candle]) -> None:
-        """Let buckets wait again whose question failed; the newest state of each stays."""
+        """Let buckets wait again that were not judged; the newest state of each stays."""
         for candle in candles:
             self._waiting.setdefault((candle.product_id, candle.start), candle)
+
+    def drop(self, candles: Iterable[Candle]) -> None:
+        """Leave unchecked what the exchange refuses to tell of."""
+        for candle in candles:
+            # One that was suspected before it was judged still waits for that.
+            self.counts["unchecked"] += (candle.product_id, candle.start) not in self._waiting
+
+    def _put(self, buckets: Buckets, ours: Candle) -> None:
+        buckets[ours.product_id, ours.start] = ours
+        if len(buckets) > MOST_WAITING:
+            buckets.pop(next(iter(buckets)))
+            self.counts["unchecked"] += 1
 
     def settled(self, ours: Candle, theirs: Candle | None) -> Verdict:
         """Judge by the exchange's settled candle (None: it has none), and count."""

@@ -76,6 +76,12 @@ class TradeLedger:
         """Whether trades are missing that may lie in `[start, end)` and may still be found."""
         return any(hole.after < end and hole.before >= start for hole in self.holes)
 
+    def knows_any(self, start: int, end: int) -> bool:
+        """Whether trades of `[start, end)` may have been seen: not if it lies in one hole."""
+        return start <= self.last_at and not any(
+            hole.after < start and end <= hole.before for hole in self.holes
+        )
+
     def first_known(self, moment: int) -> int:
         """Return the first known id after the hole in which `moment` lies; 0: it lies in none."""
         for hole in self.holes:

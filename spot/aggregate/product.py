@@ -261,10 +261,10 @@ class ProductCandles:
 
     def _fold_trade(self, trade: Trade, at: int) -> None:
         slot = self._slots.touch(MINUTE, at // MINUTE_MICROSECONDS * 60)
-        if slot.builder is None:
-            slot.builder = MinuteBuilder(trade)
-        else:
+        if slot.builder is not None:
             slot.builder.add(trade)
+        elif not slot.is_sealed:
+            slot.builder = MinuteBuilder(trade)
 
     def _judge_again(self) -> bool:
         """Mark every held candle over time whose proof changed; return whether it did."""

@@ -9,7 +9,7 @@ from spot.aggregate.evidence import MICRO, Evidence
 from spot.aggregate.slots import Slots
 from spot.aggregate.trades import MinuteBuilder
 from spot.clock import unix_microseconds
-from spot.models import Candle, Granularity, TradeGap
+from spot.models import Candle, Granularity, Source, TradeGap
 
 MINUTE = Granularity.ONE_MINUTE
 
@@ -25,19 +25,17 @@ class Resumption:
         """Go on where the store ended at `now`; False: no trade is known."""
         if not candles:
             return False
-        newest = max(candles, key=_newest)
-        # The time of its last trade; a revision is stamped later, so there only the start is sure.
-        until = unix_microseconds(newest.updated_at)
-        if newest.revision or until > newest.end * MICRO:
-            until = newest.start * MICRO
+        minutes = [candle for candle in candles if candle.granularity is MINUTE]
         # Before anything is made: what the store was not asked for must count as forgotten.
-        minutes = [candle.start for candle in candles if candle.granularity is MINUTE]
-        self._slots.hold_since(min(now, max(minutes, default=newest.start)))
-        if newest.last_trade_id is not None:
-            self._evidence.resume(newest.last_trade_id, until, gaps, now)
+        self._slots.hold_since(min(now, max(candle.start for candle in minutes or candles)))
+        traded = [candle for candle in minutes if candle.last_trade_id is not None]
+        if traded:
+            newest = max(traded, key=_last_id)
+            self._evidence.resume(_last_id(newest), _known_until(newest), gaps, now)
         for candle in candles:
-            self.take(candle)
-        return newest.last_trade_id is not None
+            if not self._slots.is_forgotten(candle.granularity, candle.start):
+                self.take(candle)
+        return bool(traded)
 
     def take(self, candle: Candle) -> None:
         """Hold one candle as it was told."""
@@ -45,11 +43,24 @@ class Resumption:
         slot.told, slot.complete = candle, candle.complete
         if candle.granularity is not MINUTE:
             return
-        first_id = self._evidence.ledger.first_known(candle.start * MICRO)
-        slot.builder = MinuteBuilder.resume(candle, first_id)
-        if slot.builder is None and candle.complete:
-            slot.given = candle
+        ledger = self._evidence.ledger
+        slot.builder = MinuteBuilder.resume(candle, ledger.first_known(candle.start * MICRO))
+        if slot.builder is None:
+            slot.given = candle if candle.complete else None
+            # Those of its trades that are known cannot be folded any more: half would look whole.
+            slot.is_sealed = ledger.knows_any(candle.start * MICRO, candle.end * MICRO)
 
 
-def _newest(candle: Candle) -> tuple[int, int, bool]:
-    return candle.last_trade_id or 0, candle.start, candle.granularity is MINUTE
+def _last_id(candle: Candle) -> int:
+    return candle.last_trade_id or 0
+
+
+def _known_until(newest: Candle) -> int:
+    """Return until when (µs) all trades up to the newest one of this minute tell of the market.
+
+    That is its last trade's time; a revision, and what REST told, are stamped later, so there only
+    the start is sure.
+    """
+    until = unix_microseconds(newest.updated_at)
+    is_sure = newest.source is Source.TRADES and not newest.revision
+    return until if is_sure and until <= newest.end * MICRO else newest.start * MICRO

@@ -20,17 +20,20 @@ def fold(
     """Fold `children` (not empty, in order of start) into the still open candle of their parent.
 
     It is full only if every child is and `is_proven` says that no time between them is uncovered.
-    Counts are unknown where one child's is.
+    Counts are unknown where one child's is; the last trade's id is the newest that is known.
     """
     first, last = children[0], children[-1]
     volume, trades = first.volume, first.trades
     high, low, updated_at = first.high, first.low, first.updated_at
+    last_trade_id = first.last_trade_id
     coverage, source = first.coverage if is_proven else Coverage.PARTIAL, first.source
     for child in children[1:]:
         volume = add_exactly(volume, child.volume)
         trades = None if trades is None or child.trades is None else trades + child.trades
         high, low = max(high, child.high), min(low, child.low)
         updated_at = max(updated_at, child.updated_at)
+        if child.last_trade_id is not None:
+            last_trade_id = max(last_trade_id or 0, child.last_trade_id)
         if child.coverage is Coverage.PARTIAL:
             coverage = Coverage.PARTIAL
         if source is Source.TRADES:
@@ -45,7 +48,7 @@ def fold(
         close=last.close,
         volume=volume,
         trades=trades,
-        last_trade_id=last.last_trade_id,
+        last_trade_id=last_trade_id,
         complete=False,
         coverage=coverage,
         source=source,

@@ -22,13 +22,14 @@ NEVER = 2**63
 class Slot:
     """One interval: its sources, and the state last told."""
 
-    __slots__ = ("builder", "complete", "given", "told")
+    __slots__ = ("builder", "complete", "given", "is_sealed", "told")
 
     def __init__(self) -> None:
         self.builder: MinuteBuilder | None = None  # minutes: the fold of the trades
         self.given: Candle | None = None  # from elsewhere: REST, history, the exchange's 5m
         self.told: Candle | None = None
         self.complete = False
+        self.is_sealed = False  # a minute into which no trade is folded: see `Resumption`
 
 
 class Slots:

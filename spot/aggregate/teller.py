@@ -50,13 +50,23 @@ class Teller:
     def _known(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
         """Return the truest candle there is for the slot, or None if there is none."""
         own, given = self._own(granularity, start, slot), slot.given
+        truest = own
         if own is None or (given is not None and rank(given) > rank(own)):
-            own = given
+            truest = given
         elif given is not None and granularity is not MINUTE and not rank(own):
-            own = envelope(own, given)
-        if own is None or own.complete == slot.complete:
-            return own
-        return replace(own, complete=slot.complete)
+            truest = envelope(own, given)
+        if truest is None:
+            return None
+        if truest.last_trade_id is None:
+            # A restart goes on from the newest id that is stored: a candle that lacks it would
+            # have the trades up to it folded a second time.
+            for known in (own, slot.told):
+                if known is not None and known.last_trade_id is not None:
+                    truest = replace(truest, last_trade_id=known.last_trade_id)
+                    break
+        if truest.complete == slot.complete:
+            return truest
+        return replace(truest, complete=slot.complete)
 
     def _own(self, granularity: Granularity, start: int, slot: Slot) -> Candle | None:
         """Fold the slot's own trades or children, as full as the evidence allows."""
