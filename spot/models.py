@@ -202,7 +202,8 @@ UNKNOWN_AT = datetime.max.replace(tzinfo=UTC)
 class TradeGap(msgspec.Struct, frozen=True, kw_only=True):
     """Trades `first_id` to `last_id` of a product are missing, between two that are known.
 
-    `after_at` and `before_at` are the times of those two: what is missing happened in between.
+    `after_at` and `before_at` are the times of those two: what is missing happened in between. A
+    trade that came for time that was forgotten is missing too, and `before_at` its own time.
     `after_at` is None where nothing earlier is known, at the very beginning. `how` says what
     mended it, or None while it is open.
 

@@ -18,10 +18,12 @@ MAX_ABANDONED = 10_000
 
 
 class Hole(msgspec.Struct):
-    """Missing trade ids `first_id..last_id` between two known trades, exchange times in µs.
+    """Missing trade ids `first_id..last_id`: they happened from `after` to `before`, µs.
 
-    `after` is 0 where nothing earlier is known: all trades before the first one seen are such a
-    hole, which closes when they are fetched.
+    These are the times of the two known trades around them; `before` is the last one's own where it
+    came for time that is forgotten, so that it is known and still missing. `after` is 0 where
+    nothing earlier is known: all trades before the first one seen are such a hole, which closes
+    when they are fetched.
     """
 
     first_id: int
@@ -50,10 +52,15 @@ class TradeLedger:
         self.given_up: list[tuple[int, int]] = []  # times nobody will fill trade by trade
 
     def resume(self, last_id: int, last_at: int, holes: Iterable[Hole]) -> None:
-        """Take all up to `last_id`, known until `last_at`, as seen, but for `holes`."""
+        """Take all up to `last_id`, known until `last_at`, as seen, but for `holes`.
+
+        A hole may end beyond: its last trade came, for time that was forgotten.
+        """
         self.last_id, self.last_at = last_id, last_at
         for hole in holes:
             self._open(hole)
+            if hole.last_id > self.last_id:
+                self.last_id, self.last_at = hole.last_id, hole.before
 
     def is_new(self, trade_id: int, kept: int) -> bool:
         """Whether the trade was not seen yet, and may be: time before `kept` (µs) is forgotten.

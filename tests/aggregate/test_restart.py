@@ -103,6 +103,28 @@ def test_minutes_that_a_backfill_wrote_do_not_hide_what_was_folded_before() -> N
     assert second.minute(20_280).coverage is Coverage.FULL
 
 
+def test_a_trade_missed_for_forgotten_time_is_missing_after_a_restart_too_and_folded_once() -> None:
+    first = Desk()
+    first.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    for moment in range(2, 1_000):
+        first.alive(moment)
+        first.tell()
+    late = trade(3, 250, "50", "7")
+    first.trades(late, sent=1_000)
+    first.tell()
+    second = restarted(first, 1_001, *first.aggregator.gaps())
+    second.trades(trade(4, 1_005, "11"), sent=1_006)
+    second.tell()
+    assert [(gap.first_id, gap.last_id) for gap in second.aggregator.gaps()] == [(3, 3)]
+    for _ in range(2):
+        second.aggregator.recall(PRODUCT, stored(second, 0), NOON)
+        second.aggregator.add_found([late])
+        second.tell()
+        second.aggregator.release(PRODUCT)
+    assert [second.minute(240).volume, second.told[FIVE, 0].volume] == [7, 8]
+    assert second.aggregator.gaps() == []
+
+
 def test_a_parents_last_trade_is_the_newest_that_is_known_of_its_children() -> None:
     children = [
         minute(0, "10", last_trade_id=7, trades=1, source=Source.TRADES),
