@@ -46,6 +46,12 @@ def test_modules_have_the_types_they_say(typescript: Path) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+PRODUCT = (
+    "{product: 'A-USD', active: true, base: 'A', quote: 'USD', price: null, price_increment: '0.01',"
+    " open_24h: null, high_24h: null, low_24h: null, volume_24h: %s}"
+)
+
+
 class InPage:
     """Calls functions of the page's modules in a browser."""
 
@@ -71,6 +77,39 @@ async def test_pure_parts(database_url: str, publish: Publisher) -> None:
         call = InPage(page)
         for module, expression, wanted in CASES:
             assert await call(module, expression) == wanted, expression
+
+
+@needs_browser[0]
+async def test_list_of_markets_is_asked_for_at_a_steady_rate(
+    database_url: str, publish: Publisher
+) -> None:
+    """Whatever comes back, and also after half an hour of it."""
+    answers = {
+        "{products: []}": 2,
+        "Promise.reject(new Error())": 2,
+        f"{{products: [{PRODUCT % 'null'}]}}": 4,
+        f"{{products: [{PRODUCT % 1}]}}": 60,
+    }
+    async with running_gateway(database_url) as (_, url), open_page() as page:
+        await page.clock.install()
+        for answer, pause_seconds in answers.items():
+            await page.goto(f"{url}/livez")  # of the same origin, and nothing in it
+            await page.evaluate(
+                f"""async () => {{
+                    globalThis.asked = 0;
+                    globalThis.fetch = async () => {{
+                        globalThis.asked += 1;
+                        return {{ok: true, json: async () => ({answer})}};
+                    }};
+                    const {{Market}} = await import("/web/market.js");
+                    await new Market(document.body, {{see() {{}}}}).load();
+                }}"""
+            )
+            await page.clock.run_for(30 * 60_000)
+            before = await page.evaluate("asked")
+            await page.clock.run_for(10 * 60_000)
+            found = await page.evaluate("asked") - before
+            assert abs(found - 600 / pause_seconds) <= 1, answer
 
 
 CANDLE = "{start: %d, revision: %d, updated: '%d', complete: %s, close: '%s'}"

@@ -15,8 +15,6 @@ import { Streams } from "./streams.js";
 
 // The overview is looked at, not read: once a second is as often as an eye follows 900 lines.
 const OVERVIEW = "/api/v1/stream?product=*&granularity=ONE_MINUTE&every=1000";
-// Hundreds of elements must be there before the first patch, or each missing one is a warning.
-const UNLISTED_RETRY_MS = 2_000;
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -53,8 +51,8 @@ function favouriteOrBusiest() {
 }
 
 market.addEventListener("listed", () => {
+  // Hundreds of elements must be there before the first patch, or each missing one is a warning.
   if (market.rows.size) streams.open("stream-overview", OVERVIEW);
-  if (!market.isLoaded || !market.rows.size) window.setTimeout(() => void market.load(), UNLISTED_RETRY_MS);
   if (market.isLoaded && !chart.isShown) render();
 });
 window.addEventListener("popstate", render);

@@ -9,8 +9,9 @@ import { placeholder } from "./spot-candle.js";
 
 // The day behind a price moves on by itself, and listings come and go.
 const REFRESH_MS = 60_000;
-// A gateway that has just started knows the markets before it knows their day.
+// A gateway that has just started knows the markets before it knows their day, and none before that.
 const DAYLESS_MS = 4_000;
+const UNLISTED_MS = 2_000;
 const MINUTE = "ONE_MINUTE";
 
 export class Market extends EventTarget {
@@ -21,6 +22,8 @@ export class Market extends EventTarget {
   failure = null;
   #places;
   #freshness;
+  // One at a time: every load asks for the next one, whoever began it.
+  #timer = 0;
 
   /** @param {HTMLElement} places where the elements live that the stream patches
    * @param {import("./freshness.js").Freshness} freshness */
@@ -29,9 +32,6 @@ export class Market extends EventTarget {
     this.#places = places;
     this.#freshness = freshness;
     listen("*", MINUTE, (candle) => this.#learn(candle));
-    setInterval(() => {
-      if (!document.hidden) void this.load();
-    }, REFRESH_MS);
   }
 
   /** Read all products; what is already shown of them stays. */
@@ -44,12 +44,26 @@ export class Market extends EventTarget {
       for (const name of this.rows.keys()) if (!names.has(name)) this.#delist(name);
       this.failure = null;
       this.isLoaded = true;
-      const isDayless = listed.length > 0 && listed.every((product) => product.volume_24h === null);
-      if (isDayless) window.setTimeout(() => void this.load(), DAYLESS_MS);
     } catch (error) {
       this.failure = /** @type {import("./api.js").ApiFailure} */ (error);
     }
+    this.#loadIn(this.#pauseMs());
     this.dispatchEvent(new Event("listed"));
+  }
+
+  #pauseMs() {
+    if (!this.isLoaded || !this.rows.size) return UNLISTED_MS;
+    return [...this.rows.values()].every((row) => row.volume === null) ? DAYLESS_MS : REFRESH_MS;
+  }
+
+  /** @param {number} ms */
+  #loadIn(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => {
+      // A page that nobody sees need not be up to date, but for one that has nothing yet.
+      if (document.hidden && ms === REFRESH_MS) this.#loadIn(ms);
+      else void this.load();
+    }, ms);
   }
 
   /** @param {any} product */
