@@ -2,7 +2,7 @@
 # Shared by deploy.sh and migrate.sh --job: options, names, and the few ways a command is run.
 #
 # Every command goes through `run` (changes something), `ask` (captures an answer) or `exists`
-# (captures yes or no), so that --dry-run can print all of them and run none. Secrets travel on
+# (captures yes or no, or dies), so that --dry-run can print all of them and run none. Secrets travel on
 # standard input or in a file of this user alone, never in an argument.
 
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
@@ -76,13 +76,21 @@ ask() {
     fi
 }
 
+# What gcloud says of a thing that is not there, each service in words of its own. Any other error, a
+# refusal above all, says nothing about the thing.
+ABSENT='ERROR: \(gcloud\..*(NOT_FOUND|[Nn]ot found|HTTPError 404|does not exist|Cannot find )'
+REFUSED='PERMISSION_DENIED|HTTPError 40[13]|[Pp]ermission'
+
 # exists COMMAND...: whether a `describe` finds something; in a dry run nothing exists.
 exists() {
+    local errors
     if $DRY_RUN; then
         show "$@"
         return 1
     fi
-    "$@" >/dev/null 2>&1
+    if errors=$("$@" 2>&1 >/dev/null); then return 0; fi
+    if [[ $errors =~ $ABSENT && ! $errors =~ $REFUSED ]]; then return 1; fi
+    die "failed while $STEP: ${*:1:5} told neither yes nor no: $errors" "$HINT"
 }
 
 need() {

@@ -4,11 +4,11 @@
 deploy() {
     local substitutions
     [[ ! $TAG =~ [^A-Za-z0-9_.-] && -n $TAG ]] || die "wanted an image tag, found '$TAG'" "" 2
-    choose_pools
-    find_shards
+    # The build counts the shards that run by itself, unless this command line says how many.
     step "building and releasing $TAG in Cloud Build" \
         "open the log link above, it says which step failed; what was released before it stays, and deploy may be repeated"
-    substitutions="_TAG=$TAG;_PREFIX=$PREFIX;_REGION=$REGION;_SHARD_COUNT=$SHARDS;_TESTS=$TESTS"
+    substitutions="_TAG=$TAG;_PREFIX=$PREFIX;_REGION=$REGION;_TESTS=$TESTS"
+    [[ -z $SHARDS ]] || substitutions+=";_SHARD_COUNT=$SHARDS"
     substitutions+=";_OPTIONS=$(release_options)"
     run gcloud builds submit "$ROOT" --config="$ROOT/cloudbuild.yaml" --project="$PROJECT" \
         --gcs-source-staging-dir="gs://$PROJECT-$PREFIX-source/source" \
@@ -77,15 +77,17 @@ rollback() {
 # IMAGE becomes what ran before the newest deploy. One that ended before the gateway left shards with
 # an image that no gateway ever had: then the gateway's newest is the former one, else the one before.
 find_former() {
-    local images image newest
+    local images image newest running
     step "finding the former image" "name it: ./deploy.sh rollback --tag TAG"
     images=$(ask "$REPOSITORY/spot@sha256:NOW"$'\n'"$REPOSITORY/spot@sha256:FORMER" \
         gcloud run revisions list --service="$PREFIX-gateway" "${HERE[@]}" --limit=50 \
         --sort-by=~metadata.creationTimestamp --format='value(spec.containers[0].image)')
     newest=${images%%$'\n'*}
+    running=$(shard_images)
     while read -r image; do
-        if [[ $'\n'$images$'\n' != *$'\n'$image$'\n'* ]]; then IMAGE=$newest; fi
-    done < <(shard_images)
+        # No shard at all is one empty line.
+        if [[ -n $image && $'\n'$images$'\n' != *$'\n'$image$'\n'* ]]; then IMAGE=$newest; fi
+    done <<<"$running"
     while [[ -z $IMAGE ]] && read -r image; do
         if [[ $image != "$newest" ]]; then IMAGE=$image; fi
     done <<<"$images"
@@ -93,11 +95,12 @@ find_former() {
 }
 
 shard_images() {
-    local name image
+    local name image listed
+    listed=$(ask "$PREFIX-shard-0 $REPOSITORY/spot@sha256:NOW" "${POOLS[@]}" list "${HERE[@]}" \
+        --format='value(metadata.name,spec.template.spec.containers[0].image)')
     while read -r name image; do
         if [[ $name =~ ^$PREFIX-shard-[0-9]+$ && -n $image ]]; then printf '%s\n' "$image"; fi
-    done < <(ask "$PREFIX-shard-0 $REPOSITORY/spot@sha256:NOW" "${POOLS[@]}" list "${HERE[@]}" \
-        --format='value(metadata.name,spec.template.spec.containers[0].image)')
+    done <<<"$listed"
 }
 
 # A digest tells nobody anything; without its tags the way back is still right.

@@ -93,36 +93,44 @@ deploy_shard() {
         --cpu=1 --memory=512Mi "${COUNT[@]}" "${ALWAYS_ON[@]}" --quiet
 }
 
+# Each gcloud that waits for its shard takes about 100 MB of this machine.
+AT_ONCE=16
+
 release_shards() {
-    local index pids=() failed=()
+    local index former pids=() failed=()
     find_image
     choose_pools
     find_shards
     WORKER_SECRET=$(secret_version "$URL_WORKER")
     step "deploying $SHARDS shards" "the others go on; fix what is said above and run it again"
-    for ((index = 0; index < SHARDS; index++)); do
+    for ((index = 0; index < SHARDS + AT_ONCE; index++)); do
+        former=$((index - AT_ONCE))
+        if ((former >= 0 && former < SHARDS)); then wait "${pids[former]}" || failed+=("$former"); fi
+        ((index < SHARDS)) || continue
         deploy_shard "$index" &
         pids+=($!)
         # One after the other where they are only shown.
         if $DRY_RUN; then wait $!; fi
     done
-    for index in "${!pids[@]}"; do
-        $DRY_RUN || wait "${pids[$index]}" || failed+=("$index")
-    done
     ((${#failed[@]} == 0)) || die "shards ${failed[*]} were not deployed" "$HINT"
     remove_leftovers
 }
 
-list_shards() { ask '' "${POOLS[@]}" list "${HERE[@]}" --format='value(metadata.name)'; }
+# What could not be listed is not empty: it would shrink the fleet.
+list_shards() {
+    SHARD_NAMES=$(ask '' "${POOLS[@]}" list "${HERE[@]}" --format='value(metadata.name)') ||
+        die "the shards that run cannot be listed" "run it again"
+}
 
 # As many as there are, unless the command line says how many: a forgotten option removes none.
 find_shards() {
     local name highest=-1
     [[ -z $SHARDS ]] || return 0
+    list_shards
     while read -r name; do
         [[ $name =~ ^$PREFIX-shard-([0-9]+)$ ]] || continue
         if ((10#${BASH_REMATCH[1]} > highest)); then highest=$((10#${BASH_REMATCH[1]})); fi
-    done < <(list_shards)
+    done <<<"$SHARD_NAMES"
     SHARDS=$((highest < 0 ? 4 : highest + 1))
 }
 
@@ -130,10 +138,11 @@ find_shards() {
 remove_leftovers() {
     local name
     step "removing shards beyond $SHARDS" "run it again"
+    list_shards
     while read -r name; do
         [[ $name =~ ^$PREFIX-shard-([0-9]+)$ ]] || continue
         ((10#${BASH_REMATCH[1]} < SHARDS)) || run "${POOLS[@]}" delete "$name" "${HERE[@]}" --quiet
-    done < <(list_shards)
+    done <<<"$SHARD_NAMES"
 }
 
 release_gateway() {

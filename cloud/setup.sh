@@ -55,29 +55,45 @@ make_cloud_sql() {
     make_url "$URL_GATEWAY" spot_gateway true
 }
 
-# make_url SECRET ROLE MAKER: a new password, the role with it, and the secret that holds both.
+# make_url SECRET ROLE MAKER: a new password, the role with it, and the secret that holds both. The
+# secret comes first: where it cannot be made, no password may be changed that nobody would know then.
 make_url() {
     local password
-    if exists gcloud secrets describe "$1" --project="$PROJECT"; then return; fi
+    make_secret "$1"
+    if has_version "$1"; then return; fi
     password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
     "$3" "$2" "$password"
-    create_secret "$1" "postgresql://$2:$password@/spot?host=/cloudsql/$CONNECTION"
+    add_version "$1" "postgresql://$2:$password@/spot?host=/cloudsql/$CONNECTION"
 }
 
-create_secret() {
-    run_with_input "$2" gcloud secrets create "$1" --project="$PROJECT" \
-        --replication-policy=automatic --data-file=-
+make_secret() {
+    exists gcloud secrets describe "$1" --project="$PROJECT" ||
+        run gcloud secrets create "$1" --project="$PROJECT" --replication-policy=automatic
+}
+
+# A setup that ended between the secret and its first version goes on here.
+has_version() {
+    local versions
+    versions=$(ask '' gcloud secrets versions list "$1" --project="$PROJECT" --filter=state=ENABLED \
+        --limit=1 --format='value(name)') ||
+        die "the versions of the secret $1 cannot be listed" "$HINT"
+    [[ -n $versions ]]
+}
+
+add_version() {
+    run_with_input "$2" gcloud secrets versions add "$1" --project="$PROJECT" --data-file=-
 }
 
 # A password in an argument could be read by everybody on this machine: it goes by a file.
 make_owner() {
-    local verb=create file
+    local verb=create file there
+    there=$(ask '' gcloud sql users list --instance="$INSTANCE" --project="$PROJECT" \
+        --filter="name=$1" --format='value(name)')
+    [[ -z $there ]] || verb=set-password
     file=$(mktemp)
     # shellcheck disable=SC2064  # the name as it is now
     trap "rm -f '$file'" EXIT
     $DRY_RUN || printf -- '--password: "%s"\n' "$2" >"$file"
-    [[ -z $(ask '' gcloud sql users list --instance="$INSTANCE" --project="$PROJECT" \
-        --filter="name=$1" --format='value(name)') ]] || verb=set-password
     run gcloud sql users "$verb" "$1" --instance="$INSTANCE" --project="$PROJECT" \
         --flags-file="$file" --quiet
     rm -f "$file"
@@ -90,10 +106,11 @@ store_given_urls() {
     for secret in "$URL_MIGRATE:DATABASE_URL" "$URL_WORKER:SPOT_WORKER_DATABASE_URL" \
         "$URL_GATEWAY:SPOT_GATEWAY_DATABASE_URL"; do
         variable=${secret##*:} secret=${secret%:*}
-        if exists gcloud secrets describe "$secret" --project="$PROJECT"; then continue; fi
+        make_secret "$secret"
+        if has_version "$secret"; then continue; fi
         [[ -n ${!variable:-} ]] || $DRY_RUN ||
             die "$variable is not set" "export the URL of the role that $secret is for" 2
-        create_secret "$secret" "${!variable:-}"
+        add_version "$secret" "${!variable:-}"
     done
 }
 

@@ -44,7 +44,9 @@ def test_a_wrong_command_makes_the_test_fail(
 
 
 def test_it_stops_at_the_first_failure_and_says_what_to_do(cloud: Cloud) -> None:
-    done = run_trusted(cloud, "deploy.sh", "setup", *HERE, refuses="(describe|instances create)")
+    done = run_trusted(
+        cloud, "deploy.sh", "setup", *HERE, lacks=" describe ", refuses="instances create"
+    )
     assert done.status == 1
     assert done.commands[-1][:3] == ["sql", "instances", "create"]
     assert done.errors.splitlines()[-2:] == [
@@ -54,10 +56,13 @@ def test_it_stops_at_the_first_failure_and_says_what_to_do(cloud: Cloud) -> None
     ]
 
 
-@pytest.mark.parametrize("missing", ["sql backups create", "images describe", "jobs deploy"])
+@pytest.mark.parametrize(
+    "missing", ["sql backups create", "images describe", "jobs deploy", "worker-pools list"]
+)
 def test_no_step_is_done_after_one_that_failed(cloud: Cloud, missing: str) -> None:
     done = run_trusted(cloud, "deploy.sh", "release", "all", *HERE, refuses=missing)
     assert done.status == 1
+    # The list is asked for by `release all` before it deploys any shard.
     assert missing in " ".join(done.commands[-1])
 
 
@@ -138,6 +143,8 @@ def test_a_jobs_own_lines_are_waited_for(cloud: Cloud, answer: str, tries: int) 
         (("deploy", "--shards", "08"), "wanted --shards from 1 to 1000, found '08'"),
         (("deploy", "--set", "quotes"), "wanted --set NAME=VALUE"),
         (("deploy", "--set", "A=1|B=2"), "wanted --set NAME=VALUE"),
+        (("deploy", "--set", "SPOT_QUOTES=USD\n--no-backup"), "wanted --set NAME=VALUE"),
+        (("release", "all", "--passed-on", "--no-backup\n|x"), "--passed-on without new lines"),
         (("deploy", "--secret", "KEY=name"), "wanted --secret NAME=SECRET:VERSION"),
         (("deploy", "--secret", "KEY=name:new"), "wanted --secret NAME=SECRET:VERSION"),
         (("deploy", "--prefix", "Spot!"), "wanted a --prefix"),
