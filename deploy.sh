@@ -30,7 +30,7 @@ usage: ./deploy.sh COMMAND [OPTIONS]
   --region R             (default: $REGION, else us-central1)
   --prefix NAME          of all names in the cloud (default: spot)
   --shards N             processes that share the products, one worker pool each (default: as many as run now, else 4)
-  --tag TAG              of the image (default: the commit's short hash)
+  --tag TAG              of the image (default: the commit's short hash, and -dirty-TIME where files differ from it)
   --instance I           the Cloud SQL instance (default: PREFIX-db)
   --tier T               of the Cloud SQL instance (default: db-custom-2-8192)
   --storage-gb N         of the Cloud SQL instance, grows by itself (default: 50)
@@ -80,10 +80,11 @@ read_options() {
 read_value() {
     case $1 in
         --set | --secret)
-            [[ ${2-} =~ ^[A-Z_][A-Z0-9_]*=[^\|\;]*$ ]] ||
-                die "wanted $1 NAME=VALUE without | and ;, found '${2-}'" "" 2
+            [[ ${2-} =~ ^[A-Z_][A-Z0-9_]*=[^\|\;$'\n']*$ ]] ||
+                die "wanted $1 NAME=VALUE without |, ; and new lines, found '${2-}'" "" 2
             [[ $1 == --set || ${2#*=} =~ ^[A-Za-z0-9_-]+:([0-9]+|latest)$ ]] ||
                 die "wanted --secret NAME=SECRET:VERSION, found '$2'" "" 2
+            check_name "$1" "${2%%=*}"
             if [[ $1 == --set ]]; then SETTINGS+=("$2"); else SECRETS+=("$2"); fi
             PASSED_ON+=("$1" "$2")
             ;;
@@ -96,9 +97,24 @@ read_value() {
     esac
 }
 
+# check_name OPTION NAME: a setting that a deployment may choose. A misspelt one would do nothing, and
+# one that is set here as well would count or not by the order of the two.
+check_name() {
+    local known
+    known=$(sed -nE '/^# -- Compose/,/^# -- Database/d; s/^#?([A-Z_]+)=.*/\1/p' "$ROOT/compose/env.example")
+    [[ $'\n'$known$'\n' == *$'\n'$2$'\n'* ]] || die "$1: there is no setting $2" "see compose/env.example" 2
+    case $2 in
+        DATABASE_URL | SPOT_WORKER_DATABASE_URL | SPOT_GATEWAY_DATABASE_URL | PORT | SHARD_INDEX | \
+            SHARD_COUNT | SPOT_TRUSTED_PROXIES)
+            die "$1: $2 is set by this script" "see --help: --shards, --external-database" 2
+            ;;
+    esac
+}
+
 set_value() {
     local name=${1#--}
     [[ -n $2 && $2 != -* ]] || die "$1 needs a value" "" 2
+    [[ $2 != *[$'|;\n']* ]] || die "wanted $1 without |, ; and new lines, found '$2'" "" 2
     name=${name^^}
     printf -v "${name//-/_}" %s "$2"
 }
@@ -107,6 +123,7 @@ set_value() {
 read_passed_on() {
     local words=() kept=("${PASSED_ON[@]}")
     [[ -n $1 ]] || return 0
+    [[ $1 != *$'\n'* ]] || die "wanted --passed-on without new lines" "" 2
     IFS='|' read -r -a words <<<"$1"
     while ((${#words[@]})); do
         case ${words[0]} in
@@ -134,7 +151,17 @@ check_options() {
         die "wanted --min-gateways up to --max-gateways, and that at least 1, found $MIN_GATEWAYS and $MAX_GATEWAYS" "" 2
     [[ $AVAILABILITY == zonal || $AVAILABILITY == regional ]] ||
         die "wanted --availability zonal or regional, found '$AVAILABILITY'" "" 2
-    [[ -n $TAG ]] || TAG=$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null) || TAG=latest
+    [[ -n $TAG ]] || name_tag
+}
+
+name_tag() {
+    local now
+    TAG=$(git -C "$ROOT" rev-parse --short HEAD 2>/dev/null) || TAG=latest
+    # What is built is this folder and not the commit: two trees must not become one name.
+    if [[ $COMMAND == deploy && -n $(git -C "$ROOT" status --porcelain 2>/dev/null) ]]; then
+        TZ=UTC0 printf -v now '%(%Y%m%dT%H%M%SZ)T' -1
+        TAG+=-dirty-$now
+    fi
 }
 
 main() {
@@ -145,7 +172,7 @@ main() {
         setup | deploy | status | rollback | destroy | release) shift ;;
         *) die "no command '$COMMAND'" "./deploy.sh --help" 2 ;;
     esac
-    if [[ " $* " == *" --help "* ]]; then usage && exit 0; fi
+    if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then usage && exit 0; fi
     read_options "$@"
     check_options
     need gcloud "install the Google Cloud SDK, then: gcloud auth login"

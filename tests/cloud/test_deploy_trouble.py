@@ -144,6 +144,11 @@ def test_a_jobs_own_lines_are_waited_for(cloud: Cloud, answer: str, tries: int) 
         (("deploy", "--set", "quotes"), "wanted --set NAME=VALUE"),
         (("deploy", "--set", "A=1|B=2"), "wanted --set NAME=VALUE"),
         (("deploy", "--set", "SPOT_QUOTES=USD\n--no-backup"), "wanted --set NAME=VALUE"),
+        (("deploy", "--set", "SPOT_QUOTE=USD"), "--set: there is no setting SPOT_QUOTE"),
+        (("deploy", "--set", "POSTGRES_PASSWORD=x"), "there is no setting POSTGRES_PASSWORD"),
+        (("deploy", "--set", "SHARD_COUNT=8"), "--set: SHARD_COUNT is set by this script"),
+        (("deploy", "--secret", "DATABASE_URL=own:1"), "DATABASE_URL is set by this script"),
+        (("deploy", "--network", "a|--no-backup"), "wanted --network without |, ; and new lines"),
         (("release", "all", "--passed-on", "--no-backup\n|x"), "--passed-on without new lines"),
         (("deploy", "--secret", "KEY=name"), "wanted --secret NAME=SECRET:VERSION"),
         (("deploy", "--secret", "KEY=name:new"), "wanted --secret NAME=SECRET:VERSION"),
@@ -240,5 +245,5 @@ def test_help_tells_every_option(cloud: Cloud) -> None:
         for word in body.replace("|", " ").replace(")", " ").split()
         if word[:2] == "--" and word[2:].replace("-", "").isalpha()
     }
-    options -= {"--passed-on", "--help", "--short", "--git-dir"}
+    options -= {"--passed-on", "--help", "--short", "--git-dir", "--porcelain"}
     assert options <= {word.strip(",;") for word in done.output.split()}
