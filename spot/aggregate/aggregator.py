@@ -249,7 +249,7 @@ class Aggregator:
         self._fold_waiting()
         product = self._products.get(gap.product_id)
         if product is not None:
-            product.settle(gap.first_id, gap.last_id, start * MICRO, end * MICRO)
+            product.settle(gap, start * MICRO, end * MICRO)
             self._touched.add(gap.product_id)
 
     def is_doubted(self, product_id: str) -> bool:

@@ -127,9 +127,9 @@ class Evidence:
         if newest_id and newest_id >= self.ledger.last_id and not self.is_doubted:
             self._go_on(self._resumed_until, sent)
 
-    def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
+    def settle(self, gap: TradeGap, start: int, end: int) -> None:
         """Take `[start, end)` (µs) as mended by settled candles instead of the missing trades."""
-        self.ledger.settle(first_id, last_id)
+        self.ledger.settle(gap.first_id, gap.last_id, unix_microseconds(gap.before_at))
         self.prove(start, end)
 
     def alive(self, at: int) -> None:
@@ -182,12 +182,13 @@ class Evidence:
         """REST, asked at `at`, has no trade beyond ours either: the doubt was wrong."""
         if not self.is_doubted:
             return
-        until = self.until
+        # Of the time before our newest trade REST was not asked.
+        after = max(self.until, self._resumed_until, self.ledger.last_at)
         if self._is_carried:
-            self._go_on(until, at)
+            self._go_on(after, at)
         else:
-            self._add(until, at, by_trades=True)
-            self._spans.append((until, None))
+            self._add(after, at, by_trades=True)
+            self._spans.append((after, None))
         self.is_doubted = False
 
     def suspend(self) -> None:

@@ -96,13 +96,19 @@ class TradeLedger:
                 return hole.last_id + 1
         return 0
 
-    def settle(self, first_id: int, last_id: int) -> None:
-        """Stop waiting for these trades: something other than trades has mended their time."""
+    def settle(self, first_id: int, last_id: int, before: int) -> None:
+        """Stop waiting for these trades, until `before` µs: something else has mended their time.
+
+        What a hole grew by while that was asked for still waits.
+        """
         for holes in (self.holes, self.abandoned):
             for hole in [hole for hole in holes if first_id <= hole.first_id <= last_id]:
-                holes.remove(hole)
                 self.version += 1
-                self.give_up(hole.after, hole.before)
+                self.give_up(hole.after, min(before, hole.before))
+                if hole.last_id > last_id:
+                    hole.first_id, hole.after = last_id + 1, before
+                else:
+                    holes.remove(hole)
 
     def give_up(self, after: int, before: int) -> None:
         """Remember time whose trades are not all in hand and never will be."""

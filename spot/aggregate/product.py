@@ -139,9 +139,9 @@ class ProductCandles:
         self._judge_again()
         return True
 
-    def settle(self, first_id: int, last_id: int, start: int, end: int) -> None:
+    def settle(self, gap: TradeGap, start: int, end: int) -> None:
         """Take `[start, end)` (µs) as mended by candles, not trades."""
-        self.evidence.settle(first_id, last_id, start, end)
+        self.evidence.settle(gap, start, end)
         self._judge_again()
 
     def alive(self, at: int) -> bool:

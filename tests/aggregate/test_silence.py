@@ -3,9 +3,10 @@
 from decimal import Decimal, Inexact
 
 import pytest
+from msgspec.structs import replace
 
 from spot.aggregate.ledger import MAX_HOLES
-from spot.models import Coverage, Granularity, Source, TradeGap
+from spot.models import MENDED_BY_CANDLES, Coverage, Granularity, Source, TradeGap
 from tests.fixtures.desk import NOON, PRODUCT, Desk, at, minute, trade
 
 FIVE = Granularity.FIVE_MINUTE
@@ -180,6 +181,29 @@ def test_a_refutation_brings_no_lost_connection_back_to_life() -> None:
     desk.aggregator.advance(at(400))
     desk.tell()
     assert desk.told[FIVE, 0].coverage is Coverage.PARTIAL
+
+
+def test_a_refutation_proves_nothing_of_the_time_before_the_newest_trade() -> None:
+    """Not that of a market whose beginning is not known, of which no feed spoke yet."""
+    first = Desk(grace_seconds=2, hold_seconds=10)
+    first.trades(trade(501, 1, "10"), trade(502, 301, "10"), sent=301.1)
+    first.tell()
+    (beginning,) = first.aggregator.gaps()
+    first.aggregator.update(minute(0, "10"))
+    first.aggregator.settle(beginning, NOON - 3_600, NOON + 60)
+    first.tell()
+    since = at(-3_600)
+    mended = replace(beginning, after_at=since, repaired_at=at(302), how=MENDED_BY_CANDLES)
+    second = Desk(grace_seconds=2, hold_seconds=10)
+    second.aggregator.restore(first.told.values(), at(302), [mended])
+    hear(second, "3", 303)
+    second.aggregator.advance(at(306))
+    assert second.aggregator.is_doubted(PRODUCT)
+    second.aggregator.refute(PRODUCT, 502, at(310))
+    second.trades(trade(502, 301, "10"), sent=311, is_snapshot=True)
+    second.tell()
+    day = Granularity.ONE_DAY, -43_200
+    assert {**first.told, **second.told}[day].coverage is Coverage.PARTIAL
 
 
 def test_a_candle_that_overtakes_its_trades_is_waited_for() -> None:
