@@ -29,6 +29,7 @@ class Evidence:
         self._proven = ProvenTime()  # that, and what settled candles of the exchange tell
         self._both = (self._traded, self._proven)
         self._resumed_until = 0
+        self._closed_end = 0  # the end of what was closed beyond what is proven, µs; 0: nothing
         self._silence: tuple[int, int] | None = None  # since when, and when admitted, µs
         self.is_doubted = False  # the exchange's candle holds more than the trades that came
         self._is_carried = False  # the feed itself has told where it is, and was not lost since
@@ -85,6 +86,8 @@ class Evidence:
         Does for a run of trades at once what `take` would.
         """
         self.ledger.last_id, self.ledger.last_at = last_id, last_at
+        if self._closed_end:
+            self._judge_closed(until)
         self._traded.extend(until)
         self._proven.extend(until)
 
@@ -161,7 +164,10 @@ class Evidence:
 
         So the product has a gap without an end, until its feed is heard again.
         """
-        if self._silence is None and self.until < end:
+        if self.until >= end:
+            return
+        self._closed_end = max(self._closed_end, end)
+        if self._silence is None:
             self._silence = (max(self.until, self._resumed_until, self.ledger.last_at), now)
             self._gaps_version = -1
 
@@ -171,6 +177,7 @@ class Evidence:
         Until the next trade shows its number, or REST was asked, nothing else proves anything.
         """
         after = max(after, self.ledger.last_at)
+        self._closed_end = max(self._closed_end, self.until)  # what was proven so far may be closed
         for proven in self._both:
             proven.cut(after)
         self.is_doubted = True
@@ -254,9 +261,20 @@ class Evidence:
         self._end_silence()
 
     def _extend(self, until: int) -> None:
+        if self._closed_end:
+            self._judge_closed(until)
         for proven in self._both:
             proven.extend(until)
         self._end_silence()
+
+    def _judge_closed(self, until: int) -> None:
+        """Let what was closed without proof be judged again, now that all is proven `until`.
+
+        The feed may come back a little at a time, before it reaches the end of what was closed.
+        """
+        self._spans.append((self.until, None))
+        if until >= self._closed_end:
+            self._closed_end = 0
 
     def _end_silence(self) -> None:
         self.is_doubted = False

@@ -68,15 +68,20 @@ def test_a_hole_found_after_a_silence_takes_the_gap_over() -> None:
     assert desk.minute(0).coverage is Coverage.PARTIAL
 
 
-def test_a_feed_that_stalls_and_goes_on_makes_what_was_closed_full_again() -> None:
+@pytest.mark.parametrize("backlog", [[72], [30, 45, 59, 72]])
+def test_a_feed_that_stalls_and_goes_on_makes_what_was_closed_full_again(
+    backlog: list[float],
+) -> None:
+    """However little of its backlog comes at a time."""
     desk = Desk(grace_seconds=2, hold_seconds=10)
     desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
     desk.aggregator.advance(at(71))  # other connections go on; this one is not lost yet
     desk.tell()
     assert desk.minute(0).coverage is Coverage.PARTIAL
     assert open_end(desk) is not None
-    desk.alive(72)
-    desk.tell()
+    for second in backlog:
+        desk.alive(second)
+        desk.tell()
     assert desk.minute(0).coverage is Coverage.FULL
     assert open_end(desk) is None
 
@@ -224,6 +229,21 @@ def test_where_trades_go_on_their_numbers_tell_what_is_missing() -> None:
     desk.tell()
     assert desk.minute(0).complete
     assert desk.minute(0).coverage is Coverage.FULL
+
+
+def test_what_was_closed_before_a_doubt_is_full_again_when_its_trade_was_found() -> None:
+    desk = Desk(grace_seconds=2, hold_seconds=10)
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    desk.alive(70)
+    hear(desk, "3", 70)
+    desk.alive(72.1)
+    desk.aggregator.add_found([trade(3, 58, "10", "2")])
+    desk.tell()
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+    desk.alive(74)
+    desk.tell()
+    assert desk.minute(0).complete
+    assert [desk.minute(0).coverage, desk.minute(0).volume] == [Coverage.FULL, 3]
 
 
 def test_a_minute_of_which_only_the_candle_knows_is_missed_too() -> None:
