@@ -1,7 +1,8 @@
 """Which trades of one product were seen, and which are missing. Pure.
 
 Coinbase numbers the trades of a product without a gap, so completeness is provable: a jump is a
-hole. Trades come in any order, repeated and overlapping; each is new exactly once.
+hole. Trades come in any order, repeated and overlapping; each is new exactly once. Times may fall
+with the ids; what is missing is taken to lie between the times of its neighbours, in either order.
 """
 
 from bisect import bisect_right
@@ -77,11 +78,15 @@ class TradeLedger:
         """Whether trades are missing that may lie in `[start, end)`, for now or for good."""
         if self.has_hole(start, end):
             return True
-        return any(after < end and before >= start for after, before in self.given_up)
+        return any(first < end and last >= start for first, last in self.given_up)
 
     def has_hole(self, start: int, end: int) -> bool:
         """Whether trades are missing that may lie in `[start, end)` and may still be found."""
-        return any(hole.after < end and hole.before >= start for hole in self.holes)
+        return any(
+            (hole.after < end or hole.before < end)
+            and (hole.before >= start or hole.after >= start)
+            for hole in self.holes
+        )
 
     def knows_any(self, start: int, end: int) -> bool:
         """Whether trades of `[start, end)` may have been seen: not if it lies in one hole."""
@@ -112,11 +117,12 @@ class TradeLedger:
 
     def give_up(self, after: int, before: int) -> None:
         """Remember time whose trades are not all in hand and never will be."""
+        first, last = min(after, before), max(after, before)
         if len(self.given_up) >= MAX_HOLES:
             # Two spans become one around both, which only calls more time partial.
             oldest = self.given_up.pop(0)
-            after, before = min(after, oldest[0]), max(before, oldest[1])
-        self.given_up.append((after, before))
+            first, last = min(first, oldest[0]), max(last, oldest[1])
+        self.given_up.append((first, last))
 
     def forget_before(self, moment: int) -> None:
         """Drop what was given up before `moment`."""

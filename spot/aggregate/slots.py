@@ -63,7 +63,9 @@ class Slots:
         return self.make(granularity, start)
 
     def mark_between(self, after: int, until: int | None) -> None:
-        """Mark every interval that overlaps the time between two moments."""
+        """Mark every interval that overlaps the time between two moments, in either order."""
+        if until is not None and until < after:
+            after, until = until, after
         first = after // MICRO
         last = NEVER if until is None else until // MICRO
         for granularity, slots in self.of.items():

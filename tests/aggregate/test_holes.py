@@ -31,3 +31,21 @@ def test_what_a_hole_grew_by_while_its_candles_were_asked_for_still_waits() -> N
     assert desk.aggregator.gaps() == []
     assert [desk.told[FIVE, 0].volume, desk.told[FIVE, 0].high] == [Decimal(9), 50]
     assert desk.told[FIVE, 0].coverage is Coverage.FULL
+
+
+def test_a_trade_missing_between_two_whose_times_fall_may_lie_on_either_side() -> None:
+    desk = Desk(grace_seconds=2, hold_seconds=10)
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), trade(3, 60.000002, "10"), sent=60.1)
+    desk.tell()
+    desk.trades(trade(5, 59.999998, "11"), sent=60.2)
+    desk.tell()
+    assert {desk.minute(start).coverage for start in (0, 60)} == {Coverage.PARTIAL}
+    desk.trades(trade(6, 61, "11"), sent=61.1)
+    desk.alive(135)
+    desk.tell()
+    assert {desk.minute(start).complete for start in (0, 60)} == {True}
+    assert {desk.minute(start).coverage for start in (0, 60)} == {Coverage.PARTIAL}
+    desk.trades(trade(4, 59.999999, "12"), sent=136)
+    desk.tell()
+    assert {desk.minute(start).coverage for start in (0, 60)} == {Coverage.FULL}
+    assert [desk.minute(0).high, desk.minute(0).close] == [12, 11]

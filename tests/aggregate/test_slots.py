@@ -21,10 +21,11 @@ def test_exactly_the_intervals_that_overlap_a_span_are_marked(
     starts: set[int], span: tuple[int, int], has_end: bool
 ) -> None:
     after, until = min(span), max(span)
+    first, last = span if has_end else (after, None)  # the two in either order
     slots = Slots()
     for start in starts:
         slots.make(Granularity.ONE_MINUTE, Granularity.ONE_MINUTE.floor(start))
-    slots.mark_between(after, until if has_end else None)
+    slots.mark_between(first, last)
     for granularity, held in slots.of.items():
         assert slots.marked[granularity] == {
             start
