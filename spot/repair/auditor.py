@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.audit import Audit, Verdict
 from spot.coinbase.rest import CoinbaseRest
-from spot.errors import ExchangeError
+from spot.errors import ExchangeError, StoreError
 from spot.models import Candle, Coverage, Granularity, TradeGap
 
 logger = logging.getLogger(__name__)
@@ -40,12 +40,22 @@ class Auditor:
         self._disagreements = 0
 
     async def fetch_trades(self, ours: Candle) -> None:
-        """Feed the trades around a bucket's end: those known are dropped, those missing count."""
+        """Feed the trades around a bucket's end: those known are dropped, those missing count.
+
+        ExchangeError, StoreError: they cannot be had; unless it is for good, the audit has it again.
+        """
         if ours.last_trade_id is None:
             return
-        trades = await self._rest.trades_before(ours.product_id, ours.last_trade_id + 1 + PAGE)
-        missing = [trade for trade in trades if trade.trade_id > ours.last_trade_id]
-        await self._recall(ours.product_id, ours.start)
+        try:
+            trades = await self._rest.trades_before(ours.product_id, ours.last_trade_id + 1 + PAGE)
+            missing = [trade for trade in trades if trade.trade_id > ours.last_trade_id]
+            await self._recall(ours.product_id, ours.start)
+        except (ExchangeError, StoreError) as exc:
+            if _is_final(exc):
+                self._audit.drop([ours])
+            else:
+                self._audit.suspect(ours)
+            raise
         self._aggregator.add_found(missing)
 
     async def settle_doubt(self, gap: TradeGap, settle_seconds: float) -> None:
@@ -68,20 +78,32 @@ class Auditor:
             )
 
     async def ask(self, buckets: Sequence[Candle]) -> None:
-        """Compare one product's finished buckets with the exchange's settled candles."""
+        """Compare one product's finished buckets with the exchange's settled candles, each once.
+
+        ExchangeError: some were not judged; unless it is for good, the audit has those again.
+        """
         product_id = buckets[0].product_id
         start, end = min(b.start for b in buckets), max(b.end for b in buckets)
-        theirs = {
-            candle.start: candle
-            for candle in await self._rest.candles(product_id, FIVE_MINUTES, start, end)
-        }
+        try:
+            found = await self._rest.candles(product_id, FIVE_MINUTES, start, end)
+        except ExchangeError as exc:
+            if _is_final(exc):
+                self._audit.drop(buckets)
+            else:
+                self._audit.give_back(buckets)
+            raise
+        theirs = {candle.start: candle for candle in found}
+        unsettled: list[Candle] = []
         for ours in buckets:
             candle = theirs.get(ours.start)
             if candle is not None and candle.coverage is not Coverage.FULL:
-                self._audit.give_back([ours])
+                unsettled.append(ours)
             elif self._audit.settled(ours, candle) is Verdict.DISAGREES:
                 self._note(ours, candle)
-                await self.fetch_trades(ours)
+                self._audit.suspect(ours)
+        if unsettled:
+            self._audit.give_back(unsettled)
+            raise ExchangeError(f"{len(unsettled)} of the exchange's candles have not settled yet")
 
     def _note(self, ours: Candle, theirs: Candle | None) -> None:
         if self._disagreements % _LOG_EVERY == 0:
@@ -96,6 +118,10 @@ class Auditor:
                 },
             )
         self._disagreements += 1
+
+
+def _is_final(exc: ExchangeError | StoreError) -> bool:
+    return isinstance(exc, ExchangeError) and not exc.is_retryable
 
 
 def _numbers(candle: Candle) -> str:

@@ -24,6 +24,7 @@ from spot.models import Candle, Coverage, Granularity, TradeGap
 from spot.outage import Outage
 from spot.repair.auditor import Auditor
 from spot.repair.gap_book import GapBook
+from spot.repair.waits import Waits
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ MOST_DAYS = 7
 MOST_TRIES_FOR_TRADES = 8
 # Most gaps wait a little: for candles to settle, for REST to know a trade. So long is news.
 WARN_AFTER_TRIES = 8
+# Between two tries for one gap, or two audits of one product: at first, and at most.
+RETRY_SECONDS, MOST_RETRY_SECONDS = 1.0, 60.0
 # Requests wait for each other in the limiter; a few at once hide the network's delay.
 WORKERS = 3
 IDLE_SECONDS = 0.25
@@ -68,7 +71,8 @@ class Mender:
         self._audit = audit
         self._auditor = Auditor(rest, aggregator, audit, self._recall)
         self._busy: set[str] = set()
-        self._waits: dict[tuple[str, int], tuple[float, Backoff]] = {}
+        self._waits: Waits[tuple[str, int]] = Waits(_backoff)
+        self._audit_waits: Waits[str] = Waits(_backoff)  # by product
         self.counts: Counter[str] = Counter()
         # An outage of REST tears a hole into every product: it is one piece of news.
         self._outage = Outage(logger, began="gaps cannot be mended yet", ended="gaps are mended")
@@ -95,17 +99,14 @@ class Mender:
 
     async def _audit_one(self) -> bool:
         """Follow up the audit's next question; return whether there was one to follow."""
-        suspect = self._audit.take_suspect()
+        suspect = self._audit.take_suspect(self._can_audit)
         buckets = [suspect] if suspect else []
         if not suspect:
             now = self._aggregator.exchange_at.timestamp()
-            buckets = self._audit.take_settled(now, SETTLE_SECONDS)
+            buckets = self._audit.take_settled(now, SETTLE_SECONDS, self._can_audit)
         if not buckets:
             return False
         product_id = buckets[0].product_id
-        if product_id in self._busy:
-            self._audit.give_back(buckets)
-            return False
         with self._alone(product_id):
             try:
                 if suspect:
@@ -113,10 +114,15 @@ class Mender:
                 else:
                     await self._auditor.ask(buckets)
             except (ExchangeError, StoreError) as exc:
-                self._audit.give_back(buckets)
-                logger.debug("audit put off", extra={"product": product_id, "error": str(exc)})
-                await asyncio.sleep(IDLE_SECONDS)
+                tries = self._audit_waits.put_off(product_id, monotonic())
+                fields = {"product": product_id, "error": str(exc), "tries": tries}
+                logger.debug("audit put off", extra=fields)
+            else:
+                self._audit_waits.end(product_id)
         return True
+
+    def _can_audit(self, product_id: str) -> bool:
+        return product_id not in self._busy and self._audit_waits.is_over(product_id, monotonic())
 
     def _next(self) -> TradeGap | None:
         """Choose the newest gap that is nobody's and not waiting; beginnings come last."""
@@ -124,19 +130,18 @@ class Mender:
             return None  # nothing was heard yet, and every trade would lie in the future
         now = monotonic()
         gaps = self._aggregator.gaps()
-        if len(self._waits) > 2 * len(gaps) + 100:
-            known = set(map(_key, gaps))
-            self._waits = {key: wait for key, wait in self._waits.items() if key in known}
+        if self._outage.is_on or len(self._waits) > 2 * len(gaps) + 100:
+            self._waits.keep(map(_key, gaps))
+        if self._waits.most_failures() < WARN_AFTER_TRIES:
+            self._outage.end()  # not before the last one is mended
         ready = [
             gap
             for gap in gaps
-            if gap.product_id not in self._busy and self._wait_of(gap) <= now and self._is_ripe(gap)
+            if gap.product_id not in self._busy
+            and self._waits.is_over(_key(gap), now)
+            and self._is_ripe(gap)
         ]
         return max(ready, key=lambda gap: (gap.after_at is not None, gap.before_at), default=None)
-
-    def _wait_of(self, gap: TradeGap) -> float:
-        wait = self._waits.get(_key(gap))
-        return wait[0] if wait else 0.0
 
     def _is_ripe(self, gap: TradeGap) -> bool:
         """Whether what mends it can be had: trades at once, candles when they have settled.
@@ -155,8 +160,7 @@ class Mender:
 
         Where the trades cannot be had, in the end the exchange's candles must do.
         """
-        wait = self._waits.get(_key(gap))
-        if wait is not None and wait[1].attempts >= MOST_TRIES_FOR_TRADES:
+        if self._waits.failures(_key(gap)) >= MOST_TRIES_FOR_TRADES:
             return False
         if gap.after_at is None:
             return MINUTE.floor(gap.before_at) >= MINUTE.floor(self._aggregator.exchange_at)
@@ -182,13 +186,11 @@ class Mender:
                 await self._by_candles(gap)
         except (ExchangeError, StoreError) as exc:
             self.counts["failed"] += 1
-            _, backoff = self._waits.get(key, (0.0, Backoff(1.0, 60.0)))
-            self._waits[key] = (monotonic() + backoff.next_delay(), backoff)
-            if backoff.attempts >= WARN_AFTER_TRIES:
-                self._outage.begin(str(exc), product=gap.product_id, tries=backoff.attempts)
+            tries = self._waits.put_off(key, monotonic())
+            if tries >= WARN_AFTER_TRIES:
+                self._outage.begin(str(exc), product=gap.product_id, tries=tries)
         else:
-            self._waits.pop(key, None)
-            self._outage.end()
+            self._waits.end(key)
 
     async def _by_trades(self, gap: TradeGap) -> None:
         """Fetch the newest page of missing trades; what remains is a smaller gap, chosen again."""
@@ -196,7 +198,8 @@ class Mender:
         if gap.after_at is None:
             since = DAY.floor(gap.before_at)
         await self._recall(gap.product_id, since)
-        trades = await self._rest.trades_before(gap.product_id, gap.last_id + 1)
+        missing = gap.last_id - gap.first_id + 1  # a page has at most a thousand
+        trades = await self._rest.trades_before(gap.product_id, gap.last_id + 1, missing)
         wanted = [trade for trade in trades if trade.trade_id >= gap.first_id]
         if not wanted:
             raise ExchangeError(f"no trades from {gap.first_id} to {gap.last_id} to be had yet")
@@ -232,6 +235,10 @@ class Mender:
     async def _recall(self, product_id: str, since: int) -> None:
         stored = await self._children(product_id, since)
         self._aggregator.recall(product_id, stored, since)
+
+
+def _backoff() -> Backoff:
+    return Backoff(RETRY_SECONDS, MOST_RETRY_SECONDS)
 
 
 def _key(gap: TradeGap) -> tuple[str, int]:

@@ -76,6 +76,34 @@ def test_a_silent_or_early_channel_is_asked_about_once_settled_by_product() -> N
     assert audit.take_settled(later.end + 75, 75) == [other]
 
 
+def test_a_product_that_cannot_be_asked_about_does_not_hold_up_others() -> None:
+    audit = Audit()
+    other = replace(OURS, product_id="ETH-USD")
+    for bucket in (OURS, other):
+        audit.finished(bucket, replace(CHANNEL, volume=Decimal(1100)))
+
+    def can_ask(product_id: str) -> bool:
+        return product_id == "ETH-USD"
+
+    assert audit.take_suspect(can_ask) == other
+    assert audit.take_suspect(can_ask) is None
+    assert audit.take_settled(OURS.end + 75, 75, can_ask) == [other]
+    assert audit.take_settled(OURS.end + 75, 75, can_ask) == []
+    assert len(audit) == 2
+
+
+def test_what_is_refused_is_unchecked_unless_it_still_waits_to_be_judged() -> None:
+    audit = Audit()
+    audit.finished(OURS, replace(CHANNEL, volume=Decimal(1100)))
+    suspect = audit.take_suspect()
+    assert suspect == OURS
+    audit.drop([suspect])
+    assert audit.counts["unchecked"] == 0
+    audit.drop(audit.take_settled(OURS.end + 75, 75))
+    assert audit.counts["unchecked"] == 1
+    assert len(audit) == 0
+
+
 def test_a_correction_replaces_the_bucket_that_waits() -> None:
     audit = Audit()
     audit.finished(OURS, None)
