@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.rows import TupleRow
 
 from spot.errors import FencedError, StoreError
 from spot.store import statements
@@ -37,7 +38,8 @@ FIRST_WAIT_SECONDS = 0.2
 SILENT_OWNER_SECONDS = 10.0
 # A write of the old owner that holds the fence for so long is stopped in its middle.
 FENCE_SECONDS = 12.0
-# Silence on the lease's connection is tested this often, and an answer is waited for this long.
+# Silence on the lease's connection is tested this often, and any answer on it is waited for this
+# long, beside the wait for a lock.
 PROBE_SECONDS = 2.0
 PROBE_TIMEOUT_SECONDS = 5.0
 
@@ -137,10 +139,10 @@ async def _wait_for_lock(
     while True:
         # The first look is short, so that a holder is named soon.
         wait_seconds = WAIT_SECONDS if looks else FIRST_WAIT_SECONDS
-        await connection.execute(statements.LOCK_TIMEOUT, (f"{int(wait_seconds * 1000)}ms",))
         looks += 1
         try:
             with abort_after(connection, wait_seconds + PROBE_TIMEOUT_SECONDS):
+                await _limit_lock_wait(connection, wait_seconds)
                 await connection.execute(
                     statements.WAIT_FOR_LEASE, (lease_key(exchange), shard_index)
                 )
@@ -155,13 +157,17 @@ async def _wait_for_lock(
         return
 
 
+async def _limit_lock_wait(connection: Connection, seconds: float) -> None:
+    await connection.execute(statements.LOCK_TIMEOUT, (f"{int(seconds * 1000)}ms",))
+
+
 async def _end_silent(connection: Connection, key: int, shard_index: int, seconds: float) -> None:
     """End the sessions that hold this lock and have been silent for too long."""
-    cursor = await connection.execute(
-        statements.END_SILENT_HOLDER,
-        {"key": key, "shard_index": shard_index, "silent_seconds": seconds},
-    )
-    for _, silent_seconds in await cursor.fetchall():
+    holder = {"key": key, "shard_index": shard_index, "silent_seconds": seconds}
+    with abort_after(connection, PROBE_TIMEOUT_SECONDS):
+        cursor = await connection.execute(statements.END_SILENT_HOLDER, holder)
+        ended = await cursor.fetchall()
+    for _, silent_seconds in ended:
         logger.warning(
             "the shard's holder does not answer: its session is ended",
             extra={"shard": shard_index, "silent_seconds": round(silent_seconds, 1)},
@@ -171,11 +177,10 @@ async def _end_silent(connection: Connection, key: int, shard_index: int, second
 async def _find_holder(
     connection: Connection, exchange: str, shard_index: int
 ) -> dict[str, object]:
-    cursor = await connection.execute(
-        statements.LEASE_HOLDER,
-        {"key": lease_key(exchange), "exchange": exchange, "shard_index": shard_index},
-    )
-    row = await cursor.fetchone()
+    sought = {"key": lease_key(exchange), "exchange": exchange, "shard_index": shard_index}
+    with abort_after(connection, PROBE_TIMEOUT_SECONDS):
+        cursor = await connection.execute(statements.LEASE_HOLDER, sought)
+        row = await cursor.fetchone()
     if row is None:  # given back in between
         return {}
     names = ("backend_pid", "application", "address", "owner")
@@ -185,25 +190,12 @@ async def _find_holder(
 async def _raise_epoch(connection: Connection, lease: Lease, owner: str) -> None:
     """Make every older owner's writes fail from here on; wait for one that is under way."""
     exchange, shard_index = lease.exchange, lease.shard_index
-    # The wait has an end because the old owner may be stopped in the middle of its write.
-    await connection.execute(statements.LOCK_TIMEOUT, (f"{int(WAIT_SECONDS * 1000)}ms",))
     while True:
         try:
-            async with connection.transaction():
-                await connection.execute(statements.TAKE_TURN, (turn_key(exchange),))
-                await connection.execute(statements.TAKE_FENCE, (fence_key(exchange), shard_index))
-                cursor = await connection.execute(statements.READ_OWNER, (exchange, shard_index))
-                former = await cursor.fetchone()
-                cursor = await connection.execute(
-                    statements.TAKE_LEASE,
-                    {
-                        "exchange": exchange,
-                        "shard_index": shard_index,
-                        "shard_count": lease.shard_count,
-                        "owner": owner,
-                    },
-                )
-                row = await cursor.fetchone()
+            # The wait has an end because the old owner may be stopped in the middle of its write.
+            with abort_after(connection, 2 * WAIT_SECONDS + PROBE_TIMEOUT_SECONDS):
+                await _limit_lock_wait(connection, WAIT_SECONDS)
+                former, row = await _write_epoch(connection, lease, owner)
         except psycopg.errors.LockNotAvailable:
             await _end_silent(connection, fence_key(exchange), shard_index, FENCE_SECONDS)
             continue
@@ -212,6 +204,26 @@ async def _raise_epoch(connection: Connection, lease: Lease, owner: str) -> None
         raise StoreError(f"the lease of shard {shard_index} was not written")
     lease.epoch, lease.taken_at = int(row[0]), row[1]
     lease.is_continued = former is not None and former[0] == owner
+
+
+async def _write_epoch(
+    connection: Connection, lease: Lease, owner: str
+) -> tuple[TupleRow | None, TupleRow | None]:
+    """Take the lease's row; return the former owner and the row."""
+    exchange, shard_index = lease.exchange, lease.shard_index
+    taker = {
+        "exchange": exchange,
+        "shard_index": shard_index,
+        "shard_count": lease.shard_count,
+        "owner": owner,
+    }
+    async with connection.transaction():
+        await connection.execute(statements.TAKE_TURN, (turn_key(exchange),))
+        await connection.execute(statements.TAKE_FENCE, (fence_key(exchange), shard_index))
+        cursor = await connection.execute(statements.READ_OWNER, (exchange, shard_index))
+        former = await cursor.fetchone()
+        cursor = await connection.execute(statements.TAKE_LEASE, taker)
+        return former, await cursor.fetchone()
 
 
 async def _watch(connection: Connection, lease: Lease, probe_seconds: float) -> None:

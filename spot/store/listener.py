@@ -131,7 +131,8 @@ class CandleListener:
         async with connect(
             self._database_url, application_name=f"{self._application_name} probe"
         ) as other:
-            await other.execute(statements.NOTIFY, (channel, ""))
+            with abort_after(other, ANSWER_SECONDS):
+                await other.execute(statements.NOTIFY, (channel, ""))
         early: list[str] = []
         self.delivers = False
         deadline = monotonic() + ANSWER_SECONDS
@@ -142,11 +143,13 @@ class CandleListener:
                     self.delivers = True
                 else:
                     early.append(notify.payload)
-        await connection.execute(SQL("UNLISTEN {}").format(Identifier(channel)))
+        with abort_after(connection, ANSWER_SECONDS):
+            await connection.execute(SQL("UNLISTEN {}").format(Identifier(channel)))
         if not self.delivers:
             logger.error("LISTEN delivers nothing: DATABASE_URL is a pooler's? polling instead")
         return early
 
 
 async def _listen_to(connection: Connection, channel: str) -> None:
-    await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+    with abort_after(connection, ANSWER_SECONDS):
+        await connection.execute(SQL("LISTEN {}").format(Identifier(channel)))

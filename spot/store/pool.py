@@ -28,6 +28,8 @@ Pool = AsyncConnectionPool[Connection]
 
 # A server that does not even accept within this time is treated as down.
 CONNECT_SECONDS = 10
+# A new session is set up by then, each statement of it, or the network is taken for dead.
+PREPARE_SECONDS = 5.0
 # How long a caller waits for a free connection, and a program for its first one.
 CHECKOUT_SECONDS = 5.0
 # The pool's own retries stop after this, and the next caller's request begins new ones: its delays
@@ -70,21 +72,22 @@ def conninfo(database_url: str, application_name: str) -> str:
 async def prepare_session(connection: Connection) -> None:
     """Set what every session of ours relies on."""
     # Statements and not start-up options: poolers refuse those.
-    await connection.execute(
-        statements.PREPARE_SESSION,
-        (f"{STATEMENT_SECONDS}s", f"{IDLE_IN_TRANSACTION_SECONDS}s"),
-    )
+    limits = (f"{STATEMENT_SECONDS}s", f"{IDLE_IN_TRANSACTION_SECONDS}s")
+    with abort_after(connection, PREPARE_SECONDS):
+        await connection.execute(statements.PREPARE_SESSION, limits)
 
 
 async def prepare_writer(connection: Connection) -> None:
     """Give the session the staging table that candles are copied into."""
     await prepare_session(connection)
-    await connection.execute(statements.CREATE_STAGE)
+    with abort_after(connection, PREPARE_SECONDS):
+        await connection.execute(statements.CREATE_STAGE)
 
 
 async def _prepare_reader(connection: Connection) -> None:
     await prepare_session(connection)
-    await connection.execute(statements.READ_ONLY)
+    with abort_after(connection, PREPARE_SECONDS):
+        await connection.execute(statements.READ_ONLY)
 
 
 _answered_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()

@@ -20,6 +20,7 @@ from yoyo.migrations import Migration
 
 from spot.errors import SchemaError, StoreError
 from spot.store.migration_lock import only_one, refuse_left_rows, session_name
+from spot.store.pool import PREPARE_SECONDS, Connection, abort_after, conninfo
 
 # A migration that waits for a table makes every writer wait behind it: give up and try again.
 DDL_LOCK_SECONDS = 15
@@ -121,22 +122,22 @@ def reading(database_url: str) -> Iterator[psycopg.Connection]:
     """Open a session for looking; errors are ours, without the URL."""
     try:
         with psycopg.connect(
-            database_url, connect_timeout=10, autocommit=True, prepare_threshold=None
+            conninfo(database_url, "spot schema"), autocommit=True, prepare_threshold=None
         ) as connection:
             yield connection
     except psycopg.Error as exc:
         raise StoreError(f"cannot read the schema: {' '.join(str(exc).split())}") from exc
 
 
-async def check_schema(connection: psycopg.AsyncConnection) -> None:
+async def check_schema(connection: Connection) -> None:
     """Raise SchemaError unless every migration this program knows is applied.
 
     Newer ones are no error: a rolling deploy migrates first and restarts the programs after.
     """
     try:
-        rows = await (
-            await connection.execute("SELECT migration_id FROM _yoyo_migration")
-        ).fetchall()
+        with abort_after(connection, PREPARE_SECONDS):
+            cursor = await connection.execute("SELECT migration_id FROM _yoyo_migration")
+            rows = await cursor.fetchall()
     except psycopg.errors.UndefinedTable as exc:
         raise SchemaError("the database has no tables of Spot yet: run ./migrate.sh up") from exc
     missing = sorted(set(migration_names()) - {row[0] for row in rows})
@@ -162,7 +163,7 @@ def _offer_timescale(database_url: str) -> None:
     # A connection of its own: without preloading, CREATE EXTENSION ends the connection.
     with (
         contextlib.suppress(psycopg.Error),
-        psycopg.connect(database_url, connect_timeout=10, autocommit=True) as connection,
+        psycopg.connect(conninfo(database_url, "spot schema"), autocommit=True) as connection,
     ):
         row = connection.execute(
             """
@@ -230,14 +231,14 @@ def _backend(database_url: str, storage: str | None) -> Iterator[_Backend]:
     # yoyo asks who runs it after the tables are committed: an id without a name must not fail then.
     os.environ.setdefault("USER", "spot")
     try:
-        given = conninfo_to_dict(database_url)
+        given = conninfo_to_dict(conninfo(database_url, "spot schema"))
         options = str(given.get("options") or os.environ.get("PGOPTIONS", ""))
         if storage is not None:
             options = f"{options} -c candles.storage={storage}"
-        conninfo = make_conninfo(
-            database_url, application_name=session_name(), options=options.strip()
+        target = _Target(
+            str(given.get("dbname", "")),
+            make_conninfo(database_url, application_name=session_name(), options=options.strip()),
         )
-        target = _Target(str(given.get("dbname", "")), conninfo)
         backend = _Backend(target, yoyo.default_migration_table)
         try:
             backend.init_database()
