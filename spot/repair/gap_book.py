@@ -58,11 +58,16 @@ class GapBook:
         return news
 
     def mended_by_candles(self, gap: TradeGap, start: datetime, now: datetime) -> None:
-        """Note that settled candles since `start` have mended the gap instead of its trades."""
+        """Note that settled candles since `start` have mended the gap instead of its trades.
+
+        What it reaches back beyond that was not read, so the row tells nothing of it.
+        """
         rows = self._open[gap.product_id]
         for first_id in [first for first in rows if gap.first_id <= first <= gap.last_id]:
             row = rows.pop(first_id)
-            after_at = row.after_at or start
+            if row.last_id > gap.last_id:  # it grew meanwhile: the rest is a hole of its own
+                row = replace(row, last_id=gap.last_id, before_at=gap.before_at)
+            after_at = max(row.after_at or start, start)
             self._mended.append(
                 replace(row, after_at=after_at, repaired_at=now, how=MENDED_BY_CANDLES)
             )

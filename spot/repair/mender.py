@@ -11,7 +11,7 @@ holes are rows in `trade_gaps`. Stops only by cancellation.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from spot.aggregate.aggregator import Aggregator
@@ -214,15 +214,14 @@ class Mender:
             raise ExchangeError(f"trade {gap.last_id} is not to be had yet")
 
     async def _by_candles(self, gap: TradeGap) -> None:
-        """Take the exchange's settled minutes over the whole time of the gap."""
+        """Take the exchange's settled minutes over the time of the gap, or over its last days."""
         end = MINUTE.floor(gap.before_at) + MINUTE.seconds
         oldest = DAY.floor(gap.before_at) - (MOST_DAYS - 1) * DAY.seconds
         start = DAY.floor(gap.before_at)
         if gap.after_at is not None:
             start = max(MINUTE.floor(gap.after_at), oldest)
         candles = await self._rest.candles(gap.product_id, MINUTE, start, end)
-        if any(candle.coverage is not Coverage.FULL for candle in candles):
-            raise ExchangeError("the exchange's candles have not settled yet")
+        _check(candles, gap, start)
         await self._recall(gap.product_id, start)
         for number, candle in enumerate(candles):
             self._aggregator.update(candle)
@@ -231,6 +230,9 @@ class Mender:
         self._aggregator.settle(gap, start, end)
         self._book.mended_by_candles(gap, from_unix(start), self._aggregator.exchange_at)
         self.counts["candles"] += len(candles)
+        if gap.after_at is not None and gap.after_at < from_unix(start):
+            fields = {"product": gap.product_id, "to_mend": _backfill_line(gap, start)}
+            logger.warning("the beginning of a long gap is not mended", extra=fields)
 
     async def _recall(self, product_id: str, since: int) -> None:
         stored = await self._children(product_id, since)
@@ -239,6 +241,27 @@ class Mender:
 
 def _backoff() -> Backoff:
     return Backoff(RETRY_SECONDS, MOST_RETRY_SECONDS)
+
+
+def _check(candles: Sequence[Candle], gap: TradeGap, start: int) -> None:
+    """Raise ExchangeError unless `candles` since `start` have settled and are not too few.
+
+    A minute without trades has no candle, but at either end of a gap there is a trade we know.
+    """
+    if any(candle.coverage is not Coverage.FULL for candle in candles):
+        raise ExchangeError("the exchange's candles have not settled yet")
+    known = {candle.start for candle in candles}
+    for at in (gap.after_at, gap.before_at):
+        if at is not None and start <= MINUTE.floor(at) and MINUTE.floor(at) not in known:
+            raise ExchangeError(
+                f"the exchange's candles are incomplete: wanted one of the minute of a trade at {at},"
+                f" found none among {len(candles)}"
+            )
+
+
+def _backfill_line(gap: TradeGap, end: int) -> str:
+    start, until = f"{gap.after_at:%Y-%m-%dT%H:%MZ}", f"{from_unix(end):%Y-%m-%dT%H:%MZ}"
+    return f"spot backfill --products {gap.product_id} --start {start} --end {until}"
 
 
 def _key(gap: TradeGap) -> tuple[str, int]:

@@ -85,6 +85,23 @@ def test_a_beginning_mended_by_candles_tells_since_when() -> None:
     assert book.compare([], LATER) == []
 
 
+def test_a_gap_of_which_only_the_end_was_read_is_mended_since_then_only() -> None:
+    book = GapBook()
+    book.compare([gap(5, 9)], NOON)
+    read_from = NOON + timedelta(seconds=1)
+    book.mended_by_candles(gap(5, 9), read_from, LATER)
+    (row,) = book.compare([], LATER)
+    assert (row.how, row.after_at, row.before_at) == ("candles", read_from, gap(5, 9).before_at)
+
+
+def test_what_a_gap_grew_by_while_it_was_mended_stays_open() -> None:
+    book = GapBook()
+    book.compare([gap(5, 12)], NOON)
+    book.mended_by_candles(gap(5, 9), NOON, LATER)
+    mended = replace(gap(5, 9), repaired_at=LATER, how=MENDED_BY_CANDLES)
+    assert book.compare([gap(10, 12)], LATER) == [mended, gap(10, 12)]
+
+
 def test_stored_gaps_are_known_and_mended_ones_are_not_opened_again() -> None:
     book = GapBook()
     book.know([gap(5, 9), replace(gap(20, 22), how=MENDED_BY_TRADES, repaired_at=NOON)])

@@ -1,5 +1,6 @@
 """The mender against a REST that tells too little, or nothing: retried, waited for, told as it is."""
 
+import argparse
 import asyncio
 import logging
 from collections.abc import AsyncIterator
@@ -14,16 +15,18 @@ from msgspec.structs import replace
 
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.audit import Audit
+from spot.cli.history import parse_time
 from spot.clock import from_unix
 from spot.coinbase.rest import CoinbaseRest
 from spot.models import Candle, Coverage, Granularity, Source, Trade
 from spot.repair.gap_book import GapBook
-from spot.repair.mender import MOST_TRADES, WARN_AFTER_TRIES, Mender
+from spot.repair.mender import MOST_DAYS, MOST_TRADES, WARN_AFTER_TRIES, Mender
 from tests.fixtures.coinbase import eventually, served
 from tests.fixtures.rest_exchange import QUICK, START, RestExchange, json
 
 MINUTE, FIVE = Granularity.ONE_MINUTE, Granularity.FIVE_MINUTE
 PRODUCT, OTHER = "BTC-USD", "ETH-USD"
+DAY_SECONDS = 86_400
 
 
 class PoorExchange(RestExchange):
@@ -102,6 +105,58 @@ async def scene() -> AsyncIterator[Scene]:
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spot.repair.mender.RETRY_SECONDS", 0.02)
     monkeypatch.setattr("spot.repair.mender.MOST_RETRY_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize(
+    "missing", [{START}, {START + 180}, set(range(START - 300, START + 600, 60))]
+)
+async def test_candles_that_leave_out_a_minute_with_a_known_trade_are_asked_for_again(
+    missing: set[int],
+) -> None:
+    async with scene() as it:
+        it.exchange.missing_starts = missing
+        it.feed((1, 5), (2, 10))
+        it.feed((MOST_TRADES + 10, 190))
+        it.aggregator.advance(from_unix(START + 600))
+        it.tell()
+        await eventually(lambda: it.mender.counts["failed"] > 2)
+        assert not it.is_whole()
+        assert it.told[PRODUCT, MINUTE, START].coverage is Coverage.PARTIAL
+        it.exchange.missing_starts = {START + 60}  # which was quiet
+        await eventually(it.is_whole)
+        numbers = {(it.told[PRODUCT, MINUTE, s].volume) for s in (START, START + 180)}
+        assert numbers == {Decimal(7)}
+        assert it.told[PRODUCT, MINUTE, START].coverage is Coverage.FULL
+
+
+async def test_the_days_of_a_long_gap_that_were_not_read_are_not_told_as_mended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with scene() as it:
+        it.exchange.now = from_unix(START + 1_000)
+        it.feed((1, -20 * DAY_SECONDS), (2, 10 - 20 * DAY_SECONDS))
+        it.feed((MOST_TRADES + 10, 190))
+        (gap,) = it.book.compare(it.aggregator.gaps(), from_unix(START + 190))
+        it.aggregator.advance(from_unix(START + 600))
+        await eventually(it.is_whole, seconds=30)
+        (row,) = [r for r in it.book.compare(it.aggregator.gaps(), from_unix(START)) if r.has_end]
+        read_from = Granularity.ONE_DAY.floor(START) - (MOST_DAYS - 1) * DAY_SECONDS
+        assert (row.how, row.after_at, row.before_at) == (
+            "candles",
+            from_unix(read_from),
+            gap.before_at,
+        )
+        asked = len(it.exchange.requests)
+        assert min(int(r.query["start"]) for r in it.exchange.asked("/candles")) == read_from
+    (warning,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    words = argparse.ArgumentParser()
+    for name in ("--products", "--start", "--end"):
+        words.add_argument(name)
+    wanted = words.parse_args(vars(warning)["to_mend"].removeprefix("spot backfill ").split())
+    assert wanted.products == PRODUCT
+    assert parse_time(wanted.start, "--start") == MINUTE.floor(START + 10 - 20 * DAY_SECONDS)
+    assert parse_time(wanted.end, "--end") == read_from
+    assert len(it.exchange.requests) == asked, "and it is not asked for again"
 
 
 def has_failed(it: Scene, times: int) -> bool:
