@@ -6,9 +6,10 @@ was found; a secret's parser never repeats the text. `Settings` says which varia
 
 import base64
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from spot.errors import ModelError
 from spot.models import Granularity
@@ -16,6 +17,9 @@ from spot.models import Granularity
 T = TypeVar("T")
 
 MIN_RETENTION_DAYS = 7
+
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_ENCODE = "percent-encode the special characters of the password"
 
 
 class Reader:
@@ -80,7 +84,7 @@ def origins(text: str) -> tuple[str, ...]:
     """Return the origins of web pages, or `*`."""
     found = tuple(origin.strip().rstrip("/") for origin in text.split(",") if origin.strip())
     for origin in found:
-        if origin != "*" and urlsplit(origin).scheme not in {"http", "https"}:
+        if origin != "*" and _split(origin).scheme not in {"http", "https"}:
             raise ValueError(f"wanted * or origins like https://example.com, found {origin!r}")
     return found
 
@@ -89,11 +93,7 @@ def pinned_script(text: str) -> str:
     """Return a script's address and what its content must hash to, as `URL#sha384-BASE64`."""
     address, _, integrity = text.partition("#")
     kind, dash, digest = integrity.partition("-")
-    if (
-        urlsplit(address).scheme != "https"
-        or kind not in {"sha256", "sha384", "sha512"}
-        or not dash
-    ):
+    if _split(address).scheme != "https" or kind not in {"sha256", "sha384", "sha512"} or not dash:
         raise ValueError(f"wanted https://HOST/FILE.js#sha384-BASE64, found {text!r}")
     try:
         base64.b64decode(digest, validate=True)
@@ -119,11 +119,19 @@ def index_list(text: str) -> tuple[int, ...]:
     return tuple(sorted(indices))
 
 
+def _split(text: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        # The library's text would repeat a piece of it, and that may be the password's.
+        raise ValueError(f"wanted a URL, found what cannot be read: {_ENCODE}") from None
+
+
 def url(*schemes: str) -> Callable[[str], str]:
     """Return the parser of a URL with one of these schemes."""
 
     def parse(text: str) -> str:
-        parts = urlsplit(text)
+        parts = _split(text)
         if parts.scheme not in schemes or not parts.hostname:
             # What stands before an @ may hold a password.
             _, at, shown = text.rpartition("@")
@@ -137,18 +145,27 @@ def url(*schemes: str) -> Callable[[str], str]:
 def database_url(text: str) -> str:
     """Return the URL of a PostgreSQL database."""
     # The text may hold a password: the message names only the scheme.
-    scheme = urlsplit(text).scheme
-    if scheme not in {"postgresql", "postgres"}:
-        raise ValueError(f"wanted a postgresql:// URL, found scheme {scheme!r}")
-    parts = urlsplit(text)
+    parts = _split(text)
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise ValueError(f"wanted a postgresql:// URL, found scheme {parts.scheme!r}")
+    # The driver would take a piece of the password for a host or a database, and name it.
+    if _BROKEN_ESCAPE.search(text):
+        raise ValueError(f"wanted %25 for each % of the password, found one alone: {_ENCODE}")
+    if parts.netloc.count("@") > 1 or _holds_at(parts):
+        raise ValueError(f"wanted one @, before the host, found another: {_ENCODE}")
     try:
         _ = parts.port if "," not in parts.netloc else None  # a list of hosts has several
     except ValueError:
-        # The driver would answer with the piece of the password that looks like a port.
-        raise ValueError(
-            "wanted host:port after the password: percent-encode its special characters"
-        ) from None
+        raise ValueError(f"wanted host:port after the password: {_ENCODE}") from None
     return text
+
+
+def _holds_at(parts: SplitResult) -> bool:
+    """Whether an @ comes after the host, which a / ? or # of the password has then cut off."""
+    pairs = [pair for pair in parts.query.split("&") if "@" in pair]
+    # Cloud accounts have one in their name.
+    strange = any(pair.partition("=")[0] not in {"user", "password"} for pair in pairs)
+    return strange or "@" in parts.path or "@" in parts.fragment
 
 
 def log_level(text: str) -> str:
@@ -178,8 +195,8 @@ def key_secret(text: str) -> str:
 
 def file_or_url(text: str) -> str:
     """Return the path of a file, or an http(s) URL."""
-    if "://" in text and urlsplit(text).scheme not in {"http", "https"}:
-        raise ValueError(f"wanted a file or an https URL, found scheme {urlsplit(text).scheme!r}")
+    if "://" in text and (scheme := _split(text).scheme) not in {"http", "https"}:
+        raise ValueError(f"wanted a file or an https URL, found scheme {scheme!r}")
     return text
 
 

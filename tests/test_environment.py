@@ -83,6 +83,31 @@ def test_a_wrong_url_is_told_whole_but_for_a_password(text: str, found: str) -> 
     assert problem == f"SPOT_WS_URL: wanted a ws or wss URL with a host, found {found}"
 
 
+@pytest.mark.parametrize("name", ["SPOT_WS_URL", "SPOT_REST_URL", "SPOT_AUTH_JWKS"])
+@pytest.mark.parametrize("password", ["pw[hunter2]x", "a[hunter2", "hunter2\u2100"])
+def test_a_url_that_cannot_be_read_is_not_repeated(name: str, password: str) -> None:
+    scheme = "wss" if name == "SPOT_WS_URL" else "https"
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(DATABASE | {name: f"{scheme}://somebody:{password}@feed.example"})
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{name}: wanted a URL, found what cannot be read")
+    assert "hunter2" not in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:p%40%25%2F@h:5432/db",
+        "postgresql://u:p@h1:1,h2:2/db",
+        "postgresql://u:p@[::1]:5432/db?sslmode=require",
+        "postgresql://u:p@/db?host=/cloudsql/p1:us-central1:spot-db",
+        "postgresql:///db?user=me@project.iam&host=/cloudsql/p1:us-central1:spot-db",
+    ],
+)
+def test_a_well_written_database_url_is_taken(text: str) -> None:
+    assert Settings.load({"DATABASE_URL": text}).database_url == text
+
+
 def test_secret_and_keys_are_one_or_the_other() -> None:
     with pytest.raises(SettingsError, match="SPOT_AUTH_JWKS"):
         Settings.load(DATABASE | {"SPOT_AUTH_SECRET": SECRET, "SPOT_AUTH_JWKS": "/keys.json"})

@@ -13,6 +13,7 @@ import psycopg
 
 from spot.errors import StoreError
 from spot.models import Granularity
+from spot.store.pool import conninfo
 
 # Tries of one drop, with a pause between: a long report should not fail the night's run.
 DROP_TRIES = 5
@@ -43,10 +44,9 @@ def connect(database_url: str) -> psycopg.Connection:
     """Open the session maintenance works on."""
     try:
         return psycopg.connect(
-            database_url,
+            conninfo(database_url, "spot maintain"),
             connect_timeout=10,
             autocommit=True,
-            application_name="spot maintain",
             prepare_threshold=None,
         )
     except psycopg.Error as exc:

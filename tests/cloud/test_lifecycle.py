@@ -26,7 +26,8 @@ def tag_built(cloud: Cloud, root: Path, *options: str) -> str:
         cloud, "deploy.sh", "deploy", *HERE, *options, root=root, variables={"HEALTH_SECONDS": "0"}
     )
     [submitted] = done.matching("builds", "submit")
-    return re.findall(r"_TAG=([^;]*)", " ".join(submitted))[0]
+    [tag] = re.findall(r"_TAG=([^;]*)", " ".join(submitted))
+    return str(tag)
 
 
 def test_a_tree_that_is_not_committed_has_a_name_of_its_own(

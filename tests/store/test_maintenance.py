@@ -139,6 +139,13 @@ def test_a_wrong_retention_is_refused(
     assert capsys.readouterr().err.startswith("spot maintain: SPOT_RETENTION: wanted ")
 
 
+def test_a_url_that_cannot_be_read_is_not_repeated() -> None:
+    with pytest.raises(StoreError) as caught:
+        maintenance.connect("postgresql://u:hun%ter2@h/d")
+    assert str(caught.value) == "the database URL cannot be read"
+    assert caught.value.__suppress_context__
+
+
 def test_a_database_without_tables_or_without_a_server_is_told(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

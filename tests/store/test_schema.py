@@ -1,6 +1,7 @@
 """The migrations: up, down and up again; the native storage; what a program checks at its start."""
 
 import threading
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -136,6 +137,15 @@ def test_timescale_without_the_extension_is_refused_and_leaves_nothing(
     missing = [m.name for m in schema.status(empty_database_url) if not m.is_applied]
     assert missing[0] == "0002.candles"
     assert schema.migrate(empty_database_url, storage="native") == missing
+
+
+@pytest.mark.parametrize("look", [schema.status, schema.storage, schema.refuse_newer])
+@pytest.mark.parametrize("url", ["postgresql://u:hun%ter2@h/d", "postgresql://u:1/e?hunter2@h/d"])
+def test_a_url_that_cannot_be_read_is_not_repeated(look: Callable[[str], object], url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        look(url)
+    assert str(caught.value) == "the database URL cannot be read"
+    assert caught.value.__suppress_context__
 
 
 def test_unreachable_database_is_told_without_its_password() -> None:
