@@ -5,7 +5,7 @@ product's feed to say so, and at most `hold` for evidence that does not come: a 
 being mended, trades that only the exchange's candle tells of.
 """
 
-from spot.aggregate.evidence import MICRO, Evidence
+from spot.aggregate.evidence import FEED_DELAY, MICRO, Evidence
 from spot.aggregate.excess import PATIENCE_MICROSECONDS, Excess
 from spot.aggregate.slots import NEVER, Slots
 from spot.models import Candle
@@ -37,7 +37,9 @@ class Completion:
     def complete_due(self, now: int, *, grace: int, hold: int) -> None:
         """Complete what is over at `now`, and set when to look again."""
         is_outdone = self._is_outdone(now)
-        heard, ledger = min(self._evidence.until, now), self._evidence.ledger
+        proven, ledger = self._evidence.until, self._evidence.ledger
+        # A heartbeat of then proves so much less.
+        wanted = max(0, grace - FEED_DELAY)
         due = now + RETRY_MICROSECONDS if is_outdone else NEVER
         for granularity, slots in self._slots.of.items():
             for start, slot in slots.items():
@@ -45,7 +47,10 @@ class Completion:
                     continue
                 first, end = start * MICRO, (start + granularity.seconds) * MICRO
                 is_over = now >= end + hold or (
-                    heard >= end + grace and not is_outdone and not ledger.has_hole(first, end)
+                    now >= end + grace
+                    and proven >= end + wanted
+                    and not is_outdone
+                    and not ledger.has_hole(first, end)
                 )
                 if is_over and self._slots.are_children_complete(granularity, start):
                     slot.complete = True

@@ -17,6 +17,9 @@ from spot.clock import unix_microseconds
 from spot.models import MENDED_BY_CANDLES, Granularity, TradeGap
 
 MICRO = 1_000_000
+# Whoever says that the market was quiet says it of the time so long before (µs): the exchange sends
+# trades a quarter of a second late, as one batch, and its channels do not wait for each other.
+FEED_DELAY = MICRO
 Span = tuple[int, int | None]
 
 
@@ -128,7 +131,7 @@ class Evidence:
         So if it reaches our newest one, nothing is missing between that trade and the snapshot.
         """
         if newest_id and newest_id >= self.ledger.last_id and not self.is_doubted:
-            self._go_on(self._resumed_until, sent)
+            self._go_on(self._resumed_until, sent - FEED_DELAY)
 
     def settle(self, gap: TradeGap, start: int, end: int) -> None:
         """Take `[start, end)` (µs) as mended by settled candles instead of the missing trades."""
@@ -136,9 +139,9 @@ class Evidence:
         self.prove(start, end)
 
     def alive(self, at: int) -> None:
-        """The connection is alive and unbroken at `at`: what was quiet until then was quiet."""
+        """The connection is alive and unbroken at `at`: what was quiet until just before was quiet."""
         if self._traded.is_live:
-            self._extend(at)
+            self._extend(at - FEED_DELAY)
 
     def carry(self) -> None:
         """What was taken last came by the feed, which goes on from there if anything does."""
@@ -190,11 +193,11 @@ class Evidence:
         if not self.is_doubted:
             return
         # Of the time before our newest trade REST was not asked.
-        after = max(self.until, self._resumed_until, self.ledger.last_at)
+        after, until = max(self.until, self._resumed_until, self.ledger.last_at), at - FEED_DELAY
         if self._is_carried:
-            self._go_on(after, at)
+            self._go_on(after, until)
         else:
-            self._add(after, at, by_trades=True)
+            self._add(after, until, by_trades=True)
             self._spans.append((after, None))
         self.is_doubted = False
 

@@ -3,6 +3,8 @@
 from decimal import Decimal
 from itertools import pairwise
 
+import pytest
+
 from spot.aggregate.aggregator import Aggregator
 from spot.aggregate.pace import BURST
 from spot.models import Coverage, Granularity, Source, Trade
@@ -48,6 +50,37 @@ def test_a_minute_completes_by_exchange_time_and_not_by_the_next_trade() -> None
     assert desk.minute(0).complete
     assert desk.minute(0).coverage is Coverage.FULL
     assert not desk.told[Granularity.FIVE_MINUTE, 0].complete
+
+
+def test_a_heartbeat_proves_nothing_of_trades_that_are_still_to_be_sent() -> None:
+    """They come a quarter of a second at once; the connection may be lost before."""
+    desk = Desk(grace_seconds=2, hold_seconds=10)
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    desk.alive(60.05)
+    desk.aggregator.reset([PRODUCT])
+    desk.aggregator.advance(at(70))
+    desk.tell()
+    assert desk.minute(0).complete
+    assert desk.minute(0).coverage is Coverage.PARTIAL
+    assert [gap.first_id for gap in desk.aggregator.gaps()] == [3]
+    batched = trade(3, 59.9, "99", "1000")
+    desk.trades(batched, trade(2, 1, "10"), sent=80, is_snapshot=True)
+    desk.tell()
+    assert [desk.minute(0).coverage, desk.minute(0).volume] == [Coverage.FULL, 1_001]
+
+
+@pytest.mark.parametrize(("grace", "complete_at"), [(2, 62), (1, 61), (0.5, 61), (5, 65)])
+def test_what_a_heartbeat_cannot_prove_is_part_of_the_grace(
+    grace: float, complete_at: float
+) -> None:
+    """By default nothing completes later than a heartbeat at the end of its grace."""
+    desk = Desk(grace_seconds=grace, hold_seconds=10)
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    for second, is_complete in ((complete_at - 0.3, False), (complete_at, True)):
+        desk.alive(second)
+        desk.tell()
+        assert desk.minute(0).complete == is_complete
+    assert desk.minute(0).coverage is Coverage.FULL
 
 
 def test_a_cold_start_inside_a_minute_is_partial() -> None:
