@@ -150,6 +150,8 @@ def _problems(process: ProcessReport, report: ShardReport) -> tuple[list[str], l
         return grave, slight
     if report.products and (report.lag_seconds is None or report.lag_seconds > STALE_SECONDS):
         grave.append("nothing is heard from the exchange")
+    if not report.products and report.lag_seconds is not None:
+        slight.append("no product is left to it")
     if report.clients_connected < report.clients:
         slight.append(f"{report.clients - report.clients_connected} clients are not connected")
     elif report.products_live < report.products:

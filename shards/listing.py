@@ -1,7 +1,9 @@
 """A shard's view of the exchange's list of products: asked, filtered, saved, and its own part taken.
 
 The exchange is asked; where it does not answer at the start, the table's list of the last time
-stands in, so that a restart while REST is down still feeds what was fed before.
+stands in, so that a restart while REST is down still feeds what was fed before. While a shard runs,
+a list that would leave the fleet nothing to carry is taken for an answer gone wrong: markets end
+one by one, and what was carried before is carried on.
 """
 
 import asyncio
@@ -29,7 +31,10 @@ _LOG_EVERY = 10
 
 
 class Listing:
-    """Reads the products again and again; `pause_seconds` tells when the next time is due."""
+    """Reads the products again and again; `pause_seconds` tells when the next time is due.
+
+    What `read` returned counts once the caller says `taken`; until then it is tried again soon.
+    """
 
     def __init__(
         self, settings: Settings, shard_index: int, pool: Pool, rest: CoinbaseRest
@@ -40,6 +45,7 @@ class Listing:
         self._rest = rest
         self._odd: frozenset[str] = frozenset()
         self._unsaved: Selection | None = None
+        self._is_carrying = False  # any product of the fleet's, a shard of few may have none
         self.pause_seconds = REREAD_SECONDS
 
     async def first(self) -> list[str]:
@@ -47,7 +53,7 @@ class Listing:
         backoff = Backoff(1.0, RETRY_SECONDS)
         while True:
             try:
-                return await self.read()
+                mine = await self._read(is_first=True)
             except ExchangeError as exc:
                 stored = await get_active_products(self._pool, self._settings.exchange)
                 chosen = select(stored, self._settings).active_ids
@@ -59,20 +65,38 @@ class Listing:
                 level = logging.WARNING if backoff.attempts % _LOG_EVERY == 0 else logging.DEBUG
                 logger.log(level, "the exchange does not list its products", extra=fields)
                 if chosen:
+                    self._is_carrying = True
                     return self._own(chosen)
+            else:
+                self.taken()
+                return mine
             await asyncio.sleep(backoff.next_delay())
 
     async def read(self) -> list[str]:
-        """Ask the exchange; return this shard's active products. The owner then calls `save`."""
+        """Ask the exchange again; return this shard's active products. The owner then saves them.
+
+        ExchangeError: there is no list that could be followed; go on with the former one.
+        """
+        return await self._read(is_first=False)
+
+    def taken(self) -> None:
+        """Be told that what was read last is followed: the next time is not due for a while."""
+        self.pause_seconds = REREAD_SECONDS
+
+    async def _read(self, *, is_first: bool) -> list[str]:
         self.pause_seconds = RETRY_SECONDS
         listed = await self._rest.products()
+        if not listed:
+            raise ExchangeError("the exchange lists no product at all")
         check_venue(listed, self._settings)
         selection = select(listed, self._settings)
-        self._tell_odd(selection)
-        if self._settings.products and not selection.products:
+        if is_first and self._settings.products and not selection.products:
             raise StartError(f"SPOT_PRODUCTS: not listed: {', '.join(selection.unknown)}")
+        if self._is_carrying and not selection.active_ids:
+            raise ExchangeError(f"none of {len(listed)} products that are listed is to be carried")
+        self._tell_odd(selection)
+        self._is_carrying = bool(selection.active_ids)
         self._unsaved = selection
-        self.pause_seconds = REREAD_SECONDS
         return self._own(selection.active_ids)
 
     async def save(self) -> None:

@@ -46,6 +46,11 @@ def fleet(*shards: ProcessReport) -> FleetReport:
             Condition.OK,
             None,
         ),
+        (
+            {"products": 0, "products_live": 0, "clients": 0, "lag_seconds": 250.0},
+            Condition.DEGRADED,
+            "no product is left to it",
+        ),
     ],
 )
 def test_each_trouble_has_a_name(
