@@ -1,7 +1,7 @@
 """Connections: a pool for queries, and single ones for what needs a session of its own.
 
-All are autocommit (a transaction is always written out), speak UTC, notice a dead network within
-seconds, and cannot sit in a transaction for long: an idle one would hold back pruning and the
+All are autocommit (a transaction is always written out, and sees what is committed meanwhile),
+speak UTC, notice a dead network within seconds, and cannot sit in a transaction for long: an idle one would hold back pruning and the
 notification queue for everybody. Errors of the driver leave this package as `StoreError`.
 """
 

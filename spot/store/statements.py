@@ -6,8 +6,10 @@ change, and a complete candle never becomes incomplete again. It makes every wri
 
 from psycopg.sql import SQL
 
+# The fence reads the epoch after its lock: with one snapshot for both, a stale one would pass.
 PREPARE_SESSION = """
     SELECT set_config('timezone', 'UTC', false),
+           set_config('default_transaction_isolation', 'read committed', false),
            set_config('statement_timeout', %s, false),
            set_config('idle_in_transaction_session_timeout', %s, false)
 """

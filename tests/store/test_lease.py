@@ -3,9 +3,20 @@
 import asyncio
 
 import pytest
+from psycopg.sql import SQL, Identifier
 
+from spot.clock import utc_now
 from spot.errors import FencedError, StoreError
-from spot.store import Lease, Pool, connect, hold_lease, statements, upsert_candles
+from spot.models import Granularity
+from spot.store import (
+    Lease,
+    Pool,
+    connect,
+    hold_lease,
+    open_pool,
+    statements,
+    upsert_candles,
+)
 from spot.store.lease import fence_key, lease_key
 from spot.store.upsert import pass_fence
 from tests.fixtures.proxy import PostgresProxy
@@ -166,6 +177,41 @@ async def test_taker_waits_for_the_write_that_is_under_way(database_url: str, po
         with pytest.raises(FencedError):
             await upsert_candles(connection, EXCHANGE, [make_candle(trades=1)], lease=first)
     assert taken == [first.epoch + 1]
+
+
+async def test_the_fence_holds_whatever_the_database_isolates_by_default(
+    database_url: str, pool: Pool
+) -> None:
+    """With one snapshot for lock and epoch, a writer that waited for a taker would not see it."""
+    async with hold_lease(database_url, EXCHANGE, 0, owner="first") as first:
+        pass
+    async with pool.connection() as connection:
+        await connection.execute(
+            SQL("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'").format(
+                Identifier(connection.info.dbname)
+            )
+        )
+
+    # A missing partition would have it written in two transactions.
+    now = make_candle(start=Granularity.ONE_MINUTE.floor(utc_now()))
+
+    async def write() -> None:
+        async with (
+            open_pool(database_url, application_name="spot strict") as strict,
+            strict.connection() as connection,
+        ):
+            with pytest.raises(FencedError):
+                await upsert_candles(connection, EXCHANGE, [now], lease=first)
+
+    async with (
+        asyncio.TaskGroup() as tasks,
+        pool.connection() as taker,
+        taker.transaction(),
+    ):
+        await taker.execute(statements.TAKE_FENCE, (fence_key(EXCHANGE), 0))
+        await taker.execute("UPDATE shard_leases SET epoch = epoch + 1")
+        tasks.create_task(write())
+        await until_a_lock_is_waited_for(pool)
 
 
 async def test_fence_alone_makes_no_transaction_that_must_flush(pool: Pool, lease: Lease) -> None:
