@@ -27,6 +27,8 @@ OnBucket = Callable[[Candle, Candle | None], None]
 MINUTE_MICROSECONDS = 60 * MICRO
 # A trade stamped this far ahead of the envelope that brings it is a fault, not a trade of then.
 MAX_AHEAD = timedelta(seconds=60)
+# All is held for so long of a product whose feed fell silent, while its candles may go on.
+SILENT_SECONDS = 2 * Granularity.ONE_DAY.seconds
 UNHEARD_SLOTS = 60  # so many intervals are held of a product that no feed spoke of yet
 
 
@@ -170,13 +172,13 @@ class ProductCandles:
 
     def forget(self, now: int) -> bool:
         """Drop what no open or just-closed parent needs at UNIX second `now`; False: not all yet."""
-        if self._pinned is not None:
-            now = min(now, self._pinned)
         if self.evidence.until:
             # A feed that fell silent may go on where it stopped.
-            now = min(now, self.evidence.until // MICRO)
+            now = max(min(now, self.evidence.until // MICRO), now - SILENT_SECONDS)
         elif len(self._slots) < UNHEARD_SLOTS:
             return True  # its first snapshot may reach far back
+        if self._pinned is not None:
+            now = min(now, self._pinned)
         is_done = self._slots.forget(now)
         self.evidence.forget(min(now, *self._slots.forgotten_before.values()))
         return is_done
@@ -246,18 +248,17 @@ class ProductCandles:
         self.evidence.go_on(run[-1].trade_id, last_at, until)
 
     def _take(self, trade: Trade, sent_at: datetime) -> int:
-        """Judge and fold one trade; return its id if its time is one that is held."""
+        """Judge and fold one trade; return its id, or 0 if it is not believed."""
         at, kept = unix_microseconds(trade.traded_at), self._slots.forgotten_before[MINUTE] * MICRO
         if trade.traded_at > sent_at + MAX_AHEAD:
             self.refused_trades += 1
-        elif at < kept:
+            return 0
+        if at < kept:
             # A snapshot repeats a quiet market's old trades: most are known.
             self.late_trades += self.evidence.miss(trade.trade_id, at, sent_at)
-        else:
-            if self.evidence.take(trade.trade_id, at, sent_at, kept):
-                self._fold_trade(trade, at)
-            return trade.trade_id
-        return 0
+        elif self.evidence.take(trade.trade_id, at, sent_at, kept):
+            self._fold_trade(trade, at)
+        return trade.trade_id
 
     def _fold_trade(self, trade: Trade, at: int) -> None:
         slot = self._slots.touch(MINUTE, at // MINUTE_MICROSECONDS * 60)

@@ -2,8 +2,6 @@
 
 from decimal import Decimal
 
-import pytest
-
 from spot.models import Coverage, Granularity, Source
 from tests.fixtures.desk import NOON, PRODUCT, Desk, at, minute, trade
 
@@ -19,6 +17,25 @@ def test_a_lost_connection_makes_the_open_candle_partial_until_ids_prove_it() ->
     desk.tell()
     assert desk.minute(0).coverage is Coverage.FULL
     assert desk.minute(0).revision == 0
+
+
+def test_a_quiet_market_is_live_again_after_a_reconnect_however_old_its_newest_trade() -> None:
+    hour = Granularity.ONE_HOUR, 0
+    desk = Desk()
+    desk.trades(trade(1, 0, "9"), trade(2, 1, "10"), sent=1.1)
+    for second in range(2, 1_200):
+        desk.alive(second)
+        desk.tell()
+    desk.aggregator.reset([PRODUCT])
+    desk.tell()
+    assert desk.told[hour].coverage is Coverage.PARTIAL
+    desk.trades(trade(1, 0, "9"), trade(2, 1, "10"), sent=1_205, is_snapshot=True)
+    for second in range(1_206, 3_605):
+        desk.alive(second)
+        desk.tell()
+    assert desk.told[hour].complete
+    assert desk.told[hour].coverage is Coverage.FULL
+    assert desk.aggregator.gaps() == []
 
 
 def test_doubt_reaches_the_day_even_if_exchange_time_stands_still() -> None:
@@ -184,20 +201,6 @@ def test_an_update_of_a_forgotten_interval_says_so() -> None:
     desk.alive(86_400)
     desk.tell()
     assert not desk.aggregator.update(minute(0, "7"))
-
-
-@pytest.mark.parametrize("granularity", list(Granularity))
-def test_days_of_minutes_leave_a_bounded_number_of_slots(granularity: Granularity) -> None:
-    desk = Desk()
-    most = 0
-    for number in range(3 * 1440):
-        desk.aggregator.update(minute(number * 60, "10"))
-        desk.aggregator.advance(at(number * 60 + 63))
-        desk.tell()
-        most = max(most, desk.aggregator.slot_count())
-    assert most < 70
-    told = [c for c in desk.history if c.granularity is granularity and c.complete]
-    assert len({c.start for c in told}) == len(told), "each completed once, none revised"
 
 
 def test_a_minute_that_began_in_a_hole_gets_its_open_after_a_restart() -> None:

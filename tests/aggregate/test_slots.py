@@ -1,4 +1,4 @@
-"""Which held intervals a span of time touches: the short way must find what the long one does."""
+"""The intervals that are held: which of them a span of time touches, and how many there are."""
 
 import sys
 
@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from spot.aggregate.evidence import MICRO
 from spot.aggregate.slots import Slots
-from spot.models import Granularity
+from spot.models import Coverage, Granularity, Source
+from tests.fixtures.desk import PRODUCT, Desk, at, minute, trade
 
 DAY = Granularity.ONE_DAY.seconds
 seconds = st.integers(0, 2 * DAY)
@@ -56,3 +57,45 @@ def test_what_a_repaired_day_took_is_given_back() -> None:
             slots.marked[granularity].discard(start)
     slots.forget(now)
     assert kept_bytes() < before + 10_000
+
+
+def test_days_of_minutes_leave_a_bounded_number_of_slots() -> None:
+    desk = Desk()
+    most = 0
+    for number in range(3 * 1440):
+        desk.aggregator.update(minute(number * 60, "10"))
+        desk.aggregator.advance(at(number * 60 + 63))
+        desk.tell()
+        most = max(most, desk.aggregator.slot_count())
+    assert most < 70
+    told = [c.key for c in desk.history if c.complete]
+    assert len(set(told)) == len(told), "each completed once, none revised"
+    assert {key.granularity for key in told} == set(Granularity)
+
+
+def test_a_feed_that_stays_silent_while_its_candles_go_on_leaves_a_bounded_number_of_slots() -> (
+    None
+):
+    desk = Desk()
+    desk.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    desk.alive(2)
+    desk.aggregator.reset([PRODUCT])
+    counts = []
+    for day in range(5):
+        for start in range(day * 86_400, (day + 1) * 86_400, 300):
+            desk.aggregator.advance(at(start + 10))
+            desk.aggregator.witness(
+                minute(
+                    start,
+                    "10",
+                    "3",
+                    granularity=Granularity.FIVE_MINUTE,
+                    complete=False,
+                    coverage=Coverage.PARTIAL,
+                    source=Source.CANDLES,
+                )
+            )
+            desk.aggregator.advance(at(start + 70))
+            desk.tell()
+        counts.append(desk.aggregator.slot_count())
+    assert counts[-1] - counts[-2] < 10
