@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +12,13 @@ from shards.recent import RecentEvents
 from spot.aggregate.aggregator import Aggregator
 from spot.clock import from_unix
 from spot.coinbase.client import FeedClient
-from spot.coinbase.events import FeedEvent, HeartbeatReceived, TradesReceived
+from spot.coinbase.events import (
+    FeedEvent,
+    FrameDropped,
+    HeartbeatReceived,
+    SequenceBroken,
+    TradesReceived,
+)
 from spot.models import Candle, CandleKey, Coverage, Granularity, Trade
 
 START = 1_733_062_200
@@ -35,10 +42,10 @@ def test_only_the_newest_are_kept_by_time_and_by_number() -> None:
         recent.add(trades(second), (BTC,), float(second))
     assert len(recent) == 4
     recent.add(trades(4, 5, 6), (BTC,), 4.0)
-    assert len(recent) == 5
-    assert [event.at for event in recent] == [2.0, 3.0, 4.0]
+    assert [event.at for event in recent] == [1.0, 2.0, 3.0, 4.0]
+    assert len(recent) == 6, "the last of those let go is one more"
     recent.add(None, (BTC,), 13.5)
-    assert [event.at for event in recent] == [4.0, 13.5]
+    assert [event.at for event in recent] == [3.0, 4.0, 13.5]
     recent.clear()
     assert len(recent) == 0
 
@@ -112,6 +119,47 @@ def test_a_product_that_does_not_trade_is_known_to_be_quiet() -> None:
     fed(feed, HeartbeatReceived((BTC,), at(63)))
     minute = next(c for c in states(standby).values() if c.granularity is Granularity.ONE_MINUTE)
     assert (minute.complete, minute.coverage, minute.trades) == (True, Coverage.FULL, 3)
+
+
+@pytest.mark.parametrize(
+    "broken_by", [None, SequenceBroken(1, 3, "frame"), FrameDropped("malformed")]
+)
+def test_the_last_trade_is_kept_until_the_connection_breaks(
+    broken_by: SequenceBroken | FrameDropped | None,
+) -> None:
+    recent = RecentEvents(seconds=10)
+    recent.add(trades(7, 6), (BTC,), 0.0)
+    recent.add(HeartbeatReceived((BTC,), at(90)), (BTC,), 90.0)
+    (kept, _) = recent
+    assert kept.event == TradesReceived(trades(7).trades, False, at(6))
+    recent.add(broken_by, (BTC, "ETH-USD"), 91.0)
+    assert kept in list(recent), "what broke is told after it"
+    recent.add(HeartbeatReceived((BTC,), at(120)), (BTC,), 120.0)
+    assert [event.at for event in recent] == [120.0]
+
+
+def test_a_standby_of_any_age_knows_that_a_product_was_quiet() -> None:
+    clock = [0.0]
+    feed = ShardFeed(clock=lambda: clock[0])
+    owner = Aggregator([BTC], grace_seconds=2)
+    owner.add_trades(trades(1, 2).trades, is_snapshot=True, sent_at=at(3))
+    fed(feed, trades(1, 2, is_snapshot=True))
+    stored: dict[CandleKey, Candle] = {}
+    for second in range(4, 400):
+        clock[0] = float(second)
+        owner.alive([BTC], at(second))
+        fed(feed, HeartbeatReceived((BTC,), at(second)))
+        stored |= states(owner)
+    standby = Aggregator([BTC], grace_seconds=2)
+    standby.restore(stored.values(), at(400), owner.gaps())
+    feed.replay(standby, [BTC])
+    feed.attach(standby, is_remembering=False)
+    for second in range(400, 3_700):
+        fed(feed, HeartbeatReceived((BTC,), at(second)))
+        stored |= states(standby)
+    hours = [c for c in stored.values() if c.granularity is Granularity.ONE_HOUR]
+    assert [(c.complete, c.coverage) for c in hours] == [(True, Coverage.FULL)]
+    assert all(gap.has_end for gap in standby.gaps())
 
 
 def test_what_another_shard_still_writes_is_remembered_beside_the_rest() -> None:
