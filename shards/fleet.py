@@ -1,20 +1,49 @@
-"""The fleet as one call: supervise the shards that the settings name until told to stop."""
+"""The fleet as one call: supervise the shards that the settings name until told to stop.
 
+This module loads nothing that takes time: `ended_by_signals` is what a program does first.
+"""
+
+import contextlib
 import gc
 import logging
+import os
+import signal
 import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from shards.heartbeat import Heartbeat
-from shards.observer import Observer, listening_socket
-from shards.supervisor import Supervisor
-from spot import logs
-from spot.settings import Settings
+if TYPE_CHECKING:
+    from shards.heartbeat import Heartbeat
+    from spot.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-def run_fleet(settings: Settings) -> int:
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end this process with 0, until a supervisor listens for them.
+
+    It holds nothing yet. As process 1 of a container it would not even hear a SIGTERM without a
+    handler, and be killed ten seconds later.
+    """
+
+    def end(_signum: int, _frame: object) -> None:
+        os._exit(0)
+
+    former = {signum: signal.signal(signum, end) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in former.items():
+            signal.signal(signum, handler)
+
+
+def run_fleet(settings: "Settings") -> int:
     """Run SHARD_INDEX's shards, or all of SHARD_COUNT; return 0 when stopped, 1 on failure."""
+    from shards.observer import Observer, listening_socket
+    from shards.supervisor import Supervisor
+    from spot import logs
+
     logs.set_up(settings.log_level, program="fleet")
     logger.info(
         "fleet starts",
@@ -25,7 +54,7 @@ def run_fleet(settings: Settings) -> int:
         },
     )
 
-    def run_one(shard_index: int, heartbeat: Heartbeat) -> int:
+    def run_one(shard_index: int, heartbeat: "Heartbeat") -> int:
         from shards.worker import run_shard
 
         return run_shard(settings, shard_index, heartbeat)

@@ -3,8 +3,7 @@
 import argparse
 import os
 
-from shards.fleet import run_fleet
-from spot.settings import Settings
+from shards.fleet import ended_by_signals, run_fleet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,4 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the fleet until it is told to stop."""
     del args
-    return run_fleet(Settings.load(os.environ))
+    with ended_by_signals():
+        from spot.settings import Settings
+
+        return run_fleet(Settings.load(os.environ))

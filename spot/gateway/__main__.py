@@ -1,5 +1,6 @@
 """`python -m spot.gateway`: the gateway, configured by its environment."""
 
+import argparse
 import os
 import sys
 
@@ -11,6 +12,13 @@ from spot.settings import Settings
 
 def main() -> int:
     """Run until a signal; return the exit code: 0 stopped, 1 failed, 2 wrong settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m spot.gateway",
+        description="The web server with the page, the API and the streams, until SIGTERM.",
+        epilog="Settings come from the environment: DATABASE_URL, PORT and the others in"
+        " compose/env.example.",
+    )
+    parser.parse_args()
     try:
         settings = Settings.load(os.environ)
         logs.set_up(settings.log_level, program="gateway")
