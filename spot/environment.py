@@ -77,6 +77,8 @@ def names(text: str) -> tuple[str, ...]:
     for name in found:
         if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
             raise ValueError(f"wanted names like BTC-USD separated by commas, found {name!r}")
+    if not found:
+        raise ValueError(f"wanted names like BTC-USD separated by commas, found {text!r}")
     return tuple(dict.fromkeys(found))
 
 

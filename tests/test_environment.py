@@ -51,6 +51,8 @@ def test_gateway_settings_are_read() -> None:
         ("SPOT_GRACE_SECONDS", "61"),
         ("SPOT_SIMULATED", "perhaps"),
         ("SPOT_PRODUCTS", "BTC-USD,ETH USD"),
+        ("SPOT_PRODUCTS", ","),
+        ("SPOT_QUOTES", " , "),
         ("SPOT_CORS_ORIGINS", "example.com"),
         ("SPOT_LOG_LEVEL", "loud"),
         ("SHARD_INDEX", "0-"),

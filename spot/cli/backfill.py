@@ -88,7 +88,7 @@ class _Backfill:
             return
         self._progress.finish()
         self._tell_summary(self._backfill)
-        command = go_on_line("spot backfill", self._arguments, self._wanted)
+        command = go_on_line("spot backfill", self._arguments, self._wanted, self._rate)
         sys.stderr.write(f"spot backfill: interrupted; to go on: {command}\n")
 
     def _show(self) -> None:

@@ -94,6 +94,9 @@ def _run(name: str, arguments: list[str]) -> int:
         # standard output at exit, so that goes nowhere from now on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as exc:
+        what = f"{exc.filename}: " if exc.filename is not None else ""
+        return _fail(1, [f"spot {name}: {what}{exc.strerror or exc}"])
 
 
 def _fail(code: int, lines: list[str]) -> int:

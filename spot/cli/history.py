@@ -7,6 +7,7 @@ seconds. A `HistorySession` has the database, REST under a budget, and the excha
 
 import argparse
 import asyncio
+import shlex
 import signal
 import threading
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -215,12 +216,15 @@ def iso(seconds: int) -> str:
     return from_unix(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def go_on_line(program: str, arguments: RangeArguments, wanted: HistoryRange) -> str:
-    """Return the command that goes on where this one stopped."""
+def go_on_line(
+    program: str, arguments: RangeArguments, wanted: HistoryRange, rate: float | None
+) -> str:
+    """Return the command that goes on where this one stopped, to be pasted into a shell."""
     granularities = "".join(f" --granularity {g.short}" for g in arguments.granularities)
     if len(arguments.granularities) == len(Granularity):
         granularities = ""
     return (
-        f"{program} --products {arguments.products}{granularities}"
+        f"{program} --products {shlex.quote(arguments.products)}{granularities}"
         f" --start {iso(wanted.start)} --end {iso(wanted.end)}"
+        + (f" --rate {rate:g}" if rate is not None else "")
     )

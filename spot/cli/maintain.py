@@ -7,10 +7,13 @@ from datetime import timedelta
 
 from spot.cli.asking import end_on_sigterm
 from spot.clock import utc_now
+from spot.errors import SettingsError
 from spot.settings import Settings
 from spot.store import maintenance
 
 AHEAD_DAYS = 14
+# Each day is a partition of each granularity, and each of them costs every query a little.
+MOST_AHEAD_DAYS = 365
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " get, like 1m=90d,5m=2y; a granularity it does not name is kept for ever."
     )
     parser.add_argument(
-        "--ahead", type=int, default=AHEAD_DAYS, metavar="DAYS", choices=range(1, 366),
-        help=f"make native partitions for so many days (default {AHEAD_DAYS})",
-    )  # fmt: skip
+        "--ahead",
+        type=int,
+        default=AHEAD_DAYS,
+        metavar="DAYS",
+        help=f"make native partitions for so many days, 1 to {MOST_AHEAD_DAYS} (default {AHEAD_DAYS})",
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be dropped, and change nothing"
     )
@@ -32,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     """Make partitions, then drop what is too old."""
     end_on_sigterm()
     settings = Settings.load(os.environ)
+    if not 1 <= args.ahead <= MOST_AHEAD_DAYS:
+        raise SettingsError([f"--ahead: wanted 1 to {MOST_AHEAD_DAYS} days, found {args.ahead}"])
     now = utc_now()
     if args.dry_run:
         for granularity, days in settings.retention:

@@ -8,6 +8,7 @@ import pytest
 
 from spot.cli import main
 from spot.cli.commands import COMMANDS
+from spot.cli.stack import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,6 +76,30 @@ def test_the_module_form_of_the_fleet_tells_the_same() -> None:
         "shards: DATABASE_URL is missing: wanted postgresql://user@host/database",
         "shards: SHARD_INDEX 7 is not below SHARD_COUNT 1: wanted 0 to 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "reason"), [("/dev/null/x", "Not a directory"), ("/proc/x", "No such file")]
+)
+def test_a_folder_that_cannot_be_made_is_one_line(
+    folder: str, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert main(["up", "--data-dir", folder, "--port", str(free_port())]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"spot up: {folder}")
+    assert reason in line
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "366"])
+def test_days_ahead_have_their_bounds(
+    days: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://spot@127.0.0.1:1/none")
+    assert main(["maintain", "--ahead", days]) == 2
+    assert (
+        capsys.readouterr().err == f"spot maintain: --ahead: wanted 1 to 365 days, found {days}\n"
+    )
 
 
 def test_help_loads_no_library_that_takes_time() -> None:
