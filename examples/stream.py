@@ -54,12 +54,12 @@ async def follow(url: str, products: list[str]) -> AsyncIterator[dict[str, Any]]
                 async for name, event_id, data in events(http, url, query, last_id):
                     if name == "candle":
                         yield data
-                        # Only now: what was not taken in is sent again.
-                        last_id = event_id or last_id
                     elif name == "opening" and last_id and data["start"] == "snapshot":
                         print("away too long: ask /api/v1/candles for what is missing")
                     elif name == "heartbeat" and data["status"] != "ok":
-                        print(f"not live: {data['status']}, {data['lag']} s behind")
+                        print(f"not live: {data['status']}, {data['lag'] or '?'} s behind")
+                    # Only now: what was not taken in is sent again.
+                    last_id = event_id or last_id
             except aiohttp.ClientResponseError as error:
                 if error.status < 500 and error.status != 429:
                     raise  # a wrong question does not get better

@@ -9,8 +9,9 @@ gateway=${1:-http://localhost:8080}
 product=${2:-BTC-USD}
 granularity=${3:-1m}
 last=$(mktemp)
+reader=
 trap 'rm -f "$last"' EXIT
-trap 'exit 0' INT TERM
+trap '[ -z "$reader" ] || kill "$reader" 2>/dev/null || :; exit 0' INT TERM
 
 while :; do
   # Less than a byte a second for 15 s: three heartbeats are missing.
@@ -22,13 +23,13 @@ while :; do
         'event: '*) event=${line#event: } id='' ;;
         'id: '*) id=${line#id: } ;;
         'data: '*)
-          if [ "$event" = candle ]; then
-            printf '%s\n' "${line#data: }"
-            # Candles replayed out of the tables have no id: a break goes on after the last that had one.
-            [ -z "$id" ] || printf '%s' "$id" >"$last"
-          fi
+          [ "$event" != candle ] || printf '%s\n' "${line#data: }"
+          # Candles replayed out of the tables have no id: a break goes on after the last that had one.
+          [ -z "$id" ] || printf '%s' "$id" >"$last"
           ;;
       esac
-    done
+    done &
+  reader=$!
+  wait "$reader" || : # which a signal ends at once; curl ends when nobody takes what it writes
   sleep 1
 done

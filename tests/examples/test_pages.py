@@ -10,12 +10,14 @@ import pytest
 from playwright.async_api import Page
 
 from spot.clock import utc_now
+from spot.gateway.gateway import Pace
 from spot.models import Candle, Coverage
-from spot.store import Pool
-from tests.fixtures.browser import needs_browser, open_page, serving, until_text
+from spot.store import Pool, save_products, save_status
+from tests.fixtures.browser import feeding, needs_browser, open_page, serving, until_text
 from tests.fixtures.examples import EXAMPLES, served_examples
-from tests.fixtures.gateway import Publisher
-from tests.fixtures.store import START, make_candle
+from tests.fixtures.gateway import PRODUCTS, Publisher, make_product, make_status, running_gateway
+from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
+from tests.gateway.test_server import free_port
 
 pytestmark = needs_browser
 
@@ -62,6 +64,74 @@ async def test_datastar(database_url: str, publish: Publisher, pool: Pool) -> No
             "getComputedStyle(document.querySelector('spot-candle'), '::before').content"
         )
         assert "97210.50" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "live", "stale"),
+    [
+        ("eventsource.html", 'body[data-live="true"]', 'body[data-live="false"]'),
+        ("datastar.html", "body:not(.stale)", "body.stale"),
+        ("chart.html", 'body[data-live="true"]', 'body[data-live="false"]'),
+    ],
+)
+async def test_page_tells_that_nothing_comes_any_more(
+    database_url: str, publish: Publisher, pool: Pool, name: str, live: str, stale: str
+) -> None:
+    """Its connection is there, and nothing is said over it."""
+    await publish(now())
+    quiet = Pace(heartbeat_seconds=3600)
+    async with (
+        served_examples() as origin,
+        serving(database_url, pool, cors_origins=(origin,), pace=quiet) as (gateway, url),
+        open_page() as page,
+    ):
+        await eventually(lambda: gateway.report().status == "ok")
+        await page.clock.install()
+        await page.goto(f"{origin}/{name}?gateway={url}")
+        await page.wait_for_selector(live)
+        await page.clock.run_for(20_000)
+        await page.wait_for_selector(stale)
+        await until_text(page, "#feed", "silent")
+
+
+@pytest.mark.parametrize("name", ["eventsource.html", "datastar.html", "chart.html"])
+async def test_page_tells_that_the_gateway_is_gone_and_goes_on_after_it(
+    database_url: str, publish: Publisher, pool: Pool, name: str
+) -> None:
+    """Also after one that refused it meanwhile, which ends an EventSource."""
+    port = free_port()
+    await publish(now())
+    live = 'body:not(.stale):not([data-live="false"]) #feed'
+    async with served_examples() as origin, feeding(pool), open_page() as page:
+        cors: dict[str, Any] = {"cors_origins": (origin,), "port": port}
+        async with running_gateway(database_url, **cors) as (_, url):
+            if name == "datastar.html":
+                await page.clock.install()
+            await page.goto(f"{origin}/{name}?gateway={url}")
+            await page.wait_for_selector(live)
+        if name == "datastar.html":
+            await page.clock.run_for(20_000)
+            await page.wait_for_selector("body.stale")
+        else:
+            await until_text(page, "#feed", "connection lost, coming back")
+        async with running_gateway(database_url, max_streams=0, **cors) as (full, _):
+            await eventually(lambda: full.limits.refused["too_many_streams"] > 0)
+        async with running_gateway(database_url, **cors) as (gateway, _):
+            await page.wait_for_selector(live)
+            assert [opening for _, opening in gateway.hub.counts.opened] == ["replayed"]
+
+
+async def test_unknown_lag_is_told_as_such(database_url: str, pool: Pool) -> None:
+    await save_products(pool, EXCHANGE, [make_product(name) for name in PRODUCTS])
+    await save_status(pool, EXCHANGE, make_status(exchange_at=None))
+    async with (
+        served_examples() as origin,
+        running_gateway(database_url, cors_origins=(origin,)) as (_, url),
+        open_page() as page,
+    ):
+        for name, text in (("eventsource", "behind the exchange"), ("datastar", "behind")):
+            await page.goto(f"{origin}/{name}.html?gateway={url}")
+            await until_text(page, "#feed", f"down, ? s {text}")
 
 
 async def test_chart_joins_history_and_stream(

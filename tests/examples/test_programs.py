@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestServer
 from spot.models import Granularity
 from tests.fixtures.examples import EXAMPLES
 from tests.fixtures.gateway import Publisher, running_gateway
-from tests.fixtures.store import START, make_candle
+from tests.fixtures.store import START, eventually, make_candle
 
 FRAMES = EXAMPLES.parent / "tests" / "data" / "advanced-trade-capture" / "advanced_md_stream.jsonl"
 
@@ -82,6 +82,22 @@ async def test_curl_client_prints_candles(database_url: str, publish: Publisher)
         await publish(make_candle(complete=True, at=60), make_candle(start=START + 60))
         found = [json.loads(line) for line in await lines_of(process, 2)]
         assert [(c["start"], c["complete"]) for c in found] == [(START, True), (START + 60, False)]
+
+
+async def test_curl_client_ends_at_once_when_told(database_url: str, publish: Publisher) -> None:
+    """Not when its connection ends, which may be in an hour."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+    await publish(make_candle())
+    async with (
+        running_gateway(database_url) as (gateway, url),
+        started(EXAMPLES / "stream.sh", url, "BTC-USD", "1m") as process,
+    ):
+        await lines_of(process, 1)
+        process.terminate()
+        async with asyncio.timeout(5):
+            assert await process.wait() == 0
+        await eventually(lambda: gateway.hub.streams == 0)
 
 
 async def test_curl_client_takes_candles_without_an_id() -> None:
