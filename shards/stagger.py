@@ -18,9 +18,6 @@ MESSAGES_PER_SECOND_LIMIT = 8
 # longer than the next two; that is the reason for 0.6 instead of 0.5.
 SLOT_SECONDS = 0.6
 
-# More clients than any shard has: 1600 products at 8 each.
-_MOST_ROUNDS_AHEAD = 200
-
 
 class ConnectSlots:
     """The slots of one shard: hands out each of its own slots at most once."""
@@ -31,15 +28,26 @@ class ConnectSlots:
         self._shard_index = shard_index
         self._shard_count = shard_count
         self._taken = -1
+        self._latest = 0.0  # the newest time any taker came with
 
     def take(self, now: float) -> float:
         """Take the next free slot at or after `now` (UNIX seconds); return the seconds to wait."""
+        self._follow(now)
         first = math.ceil(now / SLOT_SECONDS)
         slot = first + (self._shard_index - first) % self._shard_count
-        # Somebody set the clock back by more than a round of slots: begin anew rather than wait.
-        if self._taken - slot > _MOST_ROUNDS_AHEAD * self._shard_count:
-            self._taken = -1
         if slot <= self._taken:
             slot = self._taken + self._shard_count
         self._taken = slot
         return max(0.0, slot * SLOT_SECONDS - now)
+
+    def _follow(self, now: float) -> None:
+        """Go back with a clock that was set back, by whole rounds, rather than wait for it.
+
+        Only a fall of the clock tells: many clients have taken slots far ahead, and who waits for
+        one sleeps on, so what is taken moves with the clock and is not forgotten.
+        """
+        rounds = int((self._latest - now) / (SLOT_SECONDS * self._shard_count))
+        if rounds > 0:
+            self._taken -= rounds * self._shard_count
+            self._latest = now
+        self._latest = max(self._latest, now)

@@ -29,7 +29,10 @@ def market(name: str, **changes: object) -> dict[str, object]:
 
 
 BTC, ETH = market("BTC-USD"), market("ETH-USD")
-HALTED = [market("BTC-USD", trading_disabled=True), market("ETH-USD", status="delisted")]
+HALTED: list[object] = [
+    market("BTC-USD", trading_disabled=True),
+    market("ETH-USD", status="delisted"),
+]
 
 
 def listing_of(rest: CoinbaseRest, pool: Pool, **settings: object) -> Listing:

@@ -61,6 +61,21 @@ def test_a_clock_set_back_does_not_stop_the_shard() -> None:
     assert slots.take(NOW - 86_400) <= SLOT_SECONDS + 0.001
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_shard_of_many_clients_stays_under_the_limits(count: int) -> None:
+    slots = [ConnectSlots(index, count) for index in range(count)]
+    connects = [NOW + own.take(NOW) for own in slots for _ in range(400)]
+    assert busiest_second(connects) * MESSAGES_PER_CONNECT < MESSAGES_PER_SECOND_LIMIT
+
+
+def test_a_clock_set_back_lets_nobody_in_beside_those_who_wait() -> None:
+    slots = ConnectSlots(0, 1)
+    waiting = [slots.take(NOW) for _ in range(400)]
+    after = [slots.take(NOW - 3_600) for _ in range(400)]
+    assert busiest_second(waiting + after) * MESSAGES_PER_CONNECT < MESSAGES_PER_SECOND_LIMIT
+    assert max(after) < 801 * SLOT_SECONDS
+
+
 def test_a_shard_outside_the_count_is_refused() -> None:
     with pytest.raises(ValueError, match="from 0 to 2"):
         ConnectSlots(3, 3)
