@@ -7,6 +7,7 @@ until it is cancelled. The HTTP side only ever reads from here and joins streams
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0  # shards report about as often
 WATCH_TIMEOUT_SECONDS = 5.0
+DAYS_TIMEOUT_SECONDS = 20.0  # a day of every market, through a busy database
 CATALOG_SECONDS = 30.0  # listings are days apart, and an unknown name refreshes at once
 # A completed candle comes so long after its interval's end, the grace period aside.
 SLACK_SECONDS = 15.0
@@ -117,6 +119,7 @@ class Gateway:
             group.create_task(self._tick(), name="tick")
             group.create_task(self._beat(), name="heartbeat")
             group.create_task(self._watch(), name="watch")
+            group.create_task(self._survey(), name="survey")
 
     async def drain(self) -> None:
         """Send every stream away, spread over the time there is."""
@@ -198,27 +201,41 @@ class Gateway:
             await self.hub.broadcast(self.heartbeat)
 
     async def _watch(self) -> None:
-        """Read the shards' rows and, less often, the products and their day."""
-        catalog_due_at = days_due_at = 0.0
+        """Read the shards' rows, by which everything is judged: nothing slow may delay it."""
         while True:
             try:
                 async with asyncio.timeout(WATCH_TIMEOUT_SECONDS):
                     self._statuses = await read_statuses(self.pool, self.settings.exchange)
-                    self._statuses_read_at = monotonic()
-                    self._lost_feeds.see(self._statuses, self._statuses_read_at)
-                    if self.tail.is_loaded:
-                        self.tail.compare(self._statuses)
-                    if monotonic() >= catalog_due_at or not self.catalog.products:
-                        await self.catalog.refresh()
-                        catalog_due_at = monotonic() + CATALOG_SECONDS
-                    # Once the exchange's time is known, by which a day is reckoned.
-                    if monotonic() >= days_due_at and self.tail.newest_at is not None:
-                        await self._read_days(self.tail.newest_at)
-                        days_due_at = monotonic() + CATALOG_SECONDS
+                self._statuses_read_at = monotonic()
+                self._lost_feeds.see(self._statuses, self._statuses_read_at)
+                if self.tail.is_loaded:
+                    self.tail.compare(self._statuses)
                 self._set_connected(is_connected=True)
             except (StoreError, TimeoutError) as exc:
                 self._set_connected(is_connected=False, reason=type(exc).__name__)
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _survey(self) -> None:
+        """Read the products and their day. Slow or failing, it costs only these."""
+        catalog_due_at = days_due_at = 0.0
+        while True:
+            if monotonic() >= catalog_due_at or not self.catalog.products:
+                catalog_due_at = monotonic() + CATALOG_SECONDS
+                await self._try("products", self.catalog.refresh(), WATCH_TIMEOUT_SECONDS)
+            # Once the exchange's time is known, by which a day is reckoned.
+            if monotonic() >= days_due_at and self.tail.newest_at is not None:
+                days_due_at = monotonic() + CATALOG_SECONDS
+                reading = self._read_days(self.tail.newest_at)
+                await self._try("days", reading, DAYS_TIMEOUT_SECONDS)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _try(self, what: str, reading: Awaitable[None], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await reading
+        except (StoreError, TimeoutError) as exc:
+            # Where it is the database as a whole, the watch tells it.
+            logger.info("reading failed", extra={"what": what, "reason": str(exc)})
 
     async def _read_days(self, newest_at: datetime) -> None:
         """Read what the 24 hours before this time were."""

@@ -1,5 +1,6 @@
 """Every endpoint: its answer, its errors, and what surrounds them."""
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -10,6 +11,8 @@ import aiohttp
 import pytest
 
 from spot.clock import utc_now
+from spot.gateway import gateway as gateway_module
+from spot.models import Granularity
 from spot.store import Pool, save_products, save_status
 from tests.fixtures.gateway import (
     Publisher,
@@ -19,7 +22,13 @@ from tests.fixtures.gateway import (
     running_gateway,
 )
 from tests.fixtures.proxy import PostgresProxy
-from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
+from tests.fixtures.store import (
+    EXCHANGE,
+    START,
+    eventually,
+    make_candle,
+    until_a_lock_is_waited_for,
+)
 
 
 @pytest.fixture
@@ -146,6 +155,26 @@ async def test_new_listing_is_known_when_it_is_asked_for(
         gateway.catalog._refreshed_at = float("-inf")  # as if its last look were a second ago
         status, _ = await get(http, f"{url}/api/v1/candles?product=NEW-USD")
         assert status == 200
+
+
+async def test_slow_day_summary_is_no_outage(
+    database_url: str, publish: Publisher, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "WATCH_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(gateway_module, "CATALOG_SECONDS", 0.1)
+    width = Granularity.FIFTEEN_MINUTE
+    await publish(make_candle(granularity=width, start=width.floor(START)))
+    async with running_gateway(database_url) as (gateway, _):
+        await eventually(lambda: gateway.report().status == "ok")
+        async with pool.connection() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE candles")
+            await until_a_lock_is_waited_for(pool)
+            with contextlib.suppress(AssertionError):  # what must not happen, and would by then
+                await eventually(lambda: gateway.report().status != "ok", seconds=1.5)
+            assert gateway.report().database.connected
+            assert gateway.report().status == "ok"
+            gateway.days = {}
+        await eventually(lambda: bool(gateway.days))
 
 
 async def test_health_is_200_only_while_every_shard_is_fresh(
