@@ -15,4 +15,3 @@ class ExitCode(enum.IntEnum):
     # It would fail the same way for ever (no schema, a wrong key): stop the whole fleet and say
     # why. Two is left out because Python and argparse use it for a wrong command line.
     CANNOT_START = 3
-    FENCED = 4  # another process owns the shard now: start again, to wait as its standby

@@ -220,12 +220,6 @@ class Supervisor:
         if now - process.started_at >= self._limits.healthy_seconds:
             shard.deaths = 0
             shard.backoff.reset()
-        if code == ExitCode.FENCED:
-            # Nothing is wrong with it: another process took over, and this one becomes its
-            # standby. The pause keeps two fleets from handing a lease back and forth.
-            shard.due_at = now + self._limits.backoff_base_seconds
-            logger.warning("shard was taken over", extra={"shard": shard.shard_index})
-            return
         shard.deaths += 1
         if shard.deaths >= self._limits.max_deaths:
             self._give_up(

@@ -25,7 +25,7 @@ from shards.shard import Shard
 from spot import logs
 from spot.backoff import Backoff
 from spot.clock import monotonic
-from spot.errors import CredentialError, FencedError, SchemaError, StoreError
+from spot.errors import CredentialError, SchemaError, StoreError
 from spot.outage import Outage
 from spot.settings import Settings
 
@@ -43,9 +43,6 @@ def run_shard(settings: Settings, shard_index: int, heartbeat: Heartbeat) -> int
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, unwrapped():
             runner.run(WorkerProcess(settings, shard_index, heartbeat).run())
-    except FencedError as exc:
-        heartbeat.tell(str(exc))
-        return ExitCode.FENCED
     except (SchemaError, StartError, CredentialError) as exc:
         heartbeat.tell(str(exc))
         return ExitCode.CANNOT_START
@@ -94,7 +91,7 @@ class WorkerProcess:
             try:
                 with unwrapped():
                     await self._shard.run()
-            except (FencedError, SchemaError):
+            except SchemaError:
                 raise
             except StoreError as exc:
                 outage.begin(str(exc))

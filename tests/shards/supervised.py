@@ -51,8 +51,6 @@ class Shard:
                 raise RuntimeError("no luck")
             case "ends" if self.lives == 1:
                 return ExitCode.STOPPED
-            case "fenced" if self.lives < 6:
-                return ExitCode.FENCED
             case "silent" if self.lives == 1:
                 time.sleep(60)
             case "deaf":

@@ -140,13 +140,6 @@ def test_a_shard_that_cannot_start_stops_the_fleet_at_once(start: Callable[..., 
     assert len(fleet.pids(1)) == 1
 
 
-def test_being_taken_over_is_no_crash(start: Callable[..., Fleet]) -> None:
-    fleet = start("fenced")  # more often than a crash loop is allowed to be
-    wait_until(lambda: len(fleet.pids(0)) == 6, "six lives")
-    fleet.process.terminate()
-    assert fleet.end()[0] == 0
-
-
 def test_a_deaf_shard_is_killed_after_the_grace_period(start: Callable[..., Fleet]) -> None:
     fleet = start("well", "deaf")
     wait_until(lambda: len(fleet.every_pid()) == 2, "two shards")
