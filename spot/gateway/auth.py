@@ -3,7 +3,8 @@
 A token is a JWT, in `Authorization: Bearer` or in the cookie `spot_token` (an EventSource cannot
 send headers), never in the URL, which is logged. It must expire. Its claim `products`, a list,
 limits what it opens; without it everything is open. Keys come as one shared secret or as a JWKS
-from a file or URL, which is read again when a token names a key that is not known.
+from a file or URL, which is read again when a token names a key that is not known, and when it was
+read some time ago, so that a key taken out of it opens nothing any more.
 """
 
 import asyncio
@@ -35,6 +36,8 @@ FETCH_SECONDS = 5.0
 MAX_JWKS_BYTES = 256 * 1024
 # Tokens that name keys nobody has ask for at most this many reads.
 MIN_REFRESH_SECONDS = 10.0
+# For so long a key that was withdrawn may still be good.
+MAX_AGE_SECONDS = 600.0
 MAX_TOKEN_BYTES = 8 * 1024
 
 
@@ -82,7 +85,8 @@ class Gate:
         self._audience = settings.auth_audience
         self._issuer = settings.auth_issuer
         self._keys: dict[str | None, jwt.PyJWK] = {}
-        self._read_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._read_at = float("-inf")  # to the end, and right
         self._reading = asyncio.Lock()
 
     @property
@@ -141,7 +145,7 @@ class Gate:
             return self._secret, SECRET_ALGORITHMS
         kid = header.get("kid")
         name = kid if isinstance(kid, str) else None
-        if self._find(name) is None:
+        if self._find(name) is None or monotonic() - self._read_at > MAX_AGE_SECONDS:
             await self._refresh()
         found = self._find(name)
         if found is None:
@@ -155,7 +159,7 @@ class Gate:
 
     async def _refresh(self) -> None:
         async with self._reading:
-            if self._source is None or monotonic() - self._read_at < MIN_REFRESH_SECONDS:
+            if self._source is None or monotonic() - self._tried_at < MIN_REFRESH_SECONDS:
                 return
             try:
                 await self._read_keys(self._source)
@@ -167,16 +171,17 @@ class Gate:
             )
 
     async def _read_keys(self, source: str) -> None:
-        self._read_at = monotonic()
+        self._tried_at = monotonic()
         text = (
             await _fetch(source)
             if "://" in source
             else await asyncio.to_thread(Path(source).read_bytes)
         )
         found = jwt.PyJWKSet.from_json(text.decode())
-        self._keys = {key.key_id: key for key in found.keys if key.algorithm_name in KEY_ALGORITHMS}
-        if not self._keys:
+        keys = {key.key_id: key for key in found.keys if key.algorithm_name in KEY_ALGORITHMS}
+        if not keys:
             raise ValueError("wanted a JWKS with a public key, found none")
+        self._keys, self._read_at = keys, monotonic()
 
 
 async def _fetch(url: str) -> bytes:

@@ -103,13 +103,13 @@ async def test_claims_limit_the_products(
 async def test_stream_ends_with_its_token(database_url: str, publish: Publisher) -> None:
     pace = Pace(heartbeat_seconds=0.05)
     # Clocks may differ by ten seconds, so that much longer it is good.
-    headers = bearer(token(exp=utc_now() - timedelta(seconds=9)))
+    headers = bearer(token(exp=utc_now() - timedelta(seconds=5)))
     async with (
         running_gateway(database_url, pace=pace, auth_secret=SECRET) as (_, url),
         open_stream(url, "product=BTC-USD", **headers) as stream,
     ):
         assert stream.status == 200
-        await stream.until_closed(seconds=5)
+        await stream.until_closed(seconds=10)
 
 
 async def test_keys_of_a_file_are_read_again_for_a_new_one(
@@ -132,8 +132,41 @@ async def test_keys_of_a_file_are_read_again_for_a_new_one(
         assert await status(token("x" * 40, "HS256", "old")) == 401
         assert await status(token(new, "ES256", "new")) == 401
         path.write_text(json.dumps({"keys": [old_jwk, new_jwk | {"kid": "new", "alg": "ES256"}]}))
-        gateway.gate._read_at = float("-inf")  # as if its last look were long ago
+        gateway.gate._tried_at = float("-inf")  # as if its last look were long ago
         assert await status(token(new, "ES256", "new")) == 200
+
+
+async def test_withdrawn_key_opens_nothing_after_a_while(
+    database_url: str, publish: Publisher, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.json"
+    keys = {kid: ec.generate_private_key(ec.SECP256R1()) for kid in ("good", "stolen")}
+    jwks = [
+        json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+        | {"kid": kid, "alg": "ES256"}
+        for kid, key in keys.items()
+    ]
+    path.write_text(json.dumps({"keys": jwks}))
+    async with running_gateway(database_url, auth_jwks=str(path)) as (gateway, url):
+
+        async def status(kid: str) -> int:
+            headers = bearer(token(keys[kid], "ES256", kid))
+            async with http.get(url + CANDLES, headers=headers) as answer:
+                return answer.status
+
+        def let_time_pass() -> None:
+            gateway.gate._tried_at -= auth.MAX_AGE_SECONDS
+            gateway.gate._read_at -= auth.MAX_AGE_SECONDS
+
+        path.write_text(json.dumps({"keys": jwks[:1]}))
+        assert await status("stolen") == 200
+        let_time_pass()
+        assert [await status(kid) for kid in keys] == [200, 401]
+        # What cannot be read changes nothing.
+        for text in ("", '{"keys": []}'):
+            path.write_text(text)
+            let_time_pass()
+            assert [await status(kid) for kid in keys] == [200, 401]
 
 
 async def test_keys_that_cannot_be_read_stop_the_start(
@@ -152,7 +185,7 @@ async def test_keys_server_that_is_away_is_a_503_and_no_open_door(
     database_url: str, publish: Publisher, http: aiohttp.ClientSession
 ) -> None:
     async with running_gateway(database_url, auth_jwks="http://127.0.0.1:1/keys") as (gateway, url):
-        gateway.gate._read_at = float("-inf")
+        gateway.gate._tried_at = float("-inf")
         async with http.get(url + CANDLES, headers=bearer(token())) as answer:
             assert answer.status == 503
             assert (await answer.json())["error"]["code"] == "keys_unavailable"
