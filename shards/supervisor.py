@@ -73,10 +73,11 @@ class Supervisor:
         self._limits = limits or SupervisorLimits()
         self._shards = [_Shard(index, self._limits) for index in shard_indices]
         self._is_stopping = False
+        self._has_lost = False  # a shard that had to stop did not write what it held
         self.failure: str | None = None  # why the fleet gave up, if it did
 
     def run(self) -> int:
-        """Keep the fleet alive until a signal or a failure; return 0 or 1."""
+        """Keep the fleet alive until a signal or a failure; return 0 if all shards stopped well."""
         with signal_queue((*STOP_SIGNALS, signal.SIGHUP)) as signals:
             now = monotonic()
             while not self._is_stopping:
@@ -85,7 +86,7 @@ class Supervisor:
                 now = self._turn(now, signals)
                 self._tell(now, signals)
             self._stop(signals)
-        return 0 if self.failure is None else 1
+        return 0 if self.failure is None and not self._has_lost else 1
 
     def _turn(self, former: float, signals: SignalQueue) -> float:
         now = monotonic()
@@ -210,6 +211,7 @@ class Supervisor:
         if self._is_stopping:
             # By the signal itself: it had not begun to listen for it, and so held nothing yet.
             if code not in {ExitCode.STOPPED, -signal.SIGTERM}:
+                self._has_lost = True
                 logger.warning(
                     "shard did not stop cleanly", extra={"shard": shard.shard_index, "how": how}
                 )

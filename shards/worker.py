@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from shards.catalogue import StartError
 from shards.exit_codes import ExitCode
 from shards.heartbeat import BEAT_SECONDS, Heartbeat
+from shards.report import Phase, ShardReport
 from shards.shard import Shard
 from spot import logs
 from spot.backoff import Backoff
@@ -28,6 +29,7 @@ from spot.clock import monotonic
 from spot.errors import CredentialError, SchemaError, StoreError
 from spot.outage import Outage
 from spot.settings import Settings
+from spot.store.pool import connect
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,12 @@ class WorkerProcess:
     """The life of the process around its shard."""
 
     def __init__(self, settings: Settings, shard_index: int, heartbeat: Heartbeat) -> None:
-        self._settings = settings
+        self._database_url = settings.database_url or ""
         self._shard = Shard(settings, shard_index)
+        # Before the shard runs: after that it has an outage of its own.
+        self._outage = Outage(
+            logger, began="the database cannot be used, trying again", ended="the database answers"
+        )
         self._heartbeat = heartbeat
         self._working: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -84,25 +90,41 @@ class WorkerProcess:
     async def _work(self) -> None:
         """Run the shard; begin again as often as the database goes away before it runs."""
         backoff = Backoff(_RETRY_BASE_SECONDS, _RETRY_CAP_SECONDS)
-        outage = Outage(
-            logger, began="the database cannot be used, trying again", ended="the database answers"
-        )
         while True:
             try:
                 with unwrapped():
+                    if self._outage.is_on:
+                        await self._see_database()
                     await self._shard.run()
             except SchemaError:
                 raise
             except StoreError as exc:
-                outage.begin(str(exc))
+                self._outage.begin(str(exc))
                 await asyncio.sleep(backoff.next_delay())
             else:
                 return
 
+    async def _see_database(self) -> None:
+        """End the outage once the database takes a connection: the exchange may be waited for next."""
+        async with connect(self._database_url, application_name="spot shard start"):
+            self._outage.end()
+
+    def _report(self) -> ShardReport:
+        report = self._shard.report()
+        if not self._outage.is_on:
+            return report
+        return replace(
+            report,
+            phase=Phase.STOPPING if self._is_stopping else Phase.STARTING,
+            database=self._outage.kind or "away",
+            database_seconds=round(self._outage.seconds, 1),
+            database_reason=self._outage.reason,
+        )
+
     async def _beat(self) -> None:
         late = 0.0
         while True:
-            report = replace(self._shard.report(), loop_lag_ms=int(late * 1000))
+            report = replace(self._report(), loop_lag_ms=int(late * 1000))
             if not self._heartbeat.beat(msgspec.json.encode(report)):
                 break
             due_at = monotonic() + BEAT_SECONDS

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from spot.cli.stack import free_port
 from spot.simulator import SimulatedExchange
 from spot.store import Pool, open_pool
-from tests.fixtures.fleet import environ_of, get_json, until, until_feeding
+from tests.fixtures.fleet import environ_of, get_json, get_text, until, until_feeding
 from tests.fixtures.processes import Program, StartProcess, children_of, is_alive
+from tests.fixtures.proxy import PostgresProxy
 from tests.shards.test_worker import failure_of, lines_of
 
 
@@ -147,6 +149,32 @@ async def test_a_database_that_refuses_has_a_name_and_nothing_is_lost(
     told = "\n".join(f"{line['time']} {line['message']} {line.get('reason')}" for line in loud)
     assert len(loud) <= 2, told  # one of each shard
     assert "Traceback" not in program.log
+
+
+async def test_a_database_that_was_never_there_is_told_until_it_comes(
+    exchange: SimulatedExchange, start_process: StartProcess, proxy: PostgresProxy
+) -> None:
+    proxy.cut()
+    program, url = start_fleet(start_process, exchange, proxy.url)
+
+    async def is_told() -> bool:
+        try:
+            shards = (await health_of(url))["shards"]
+        except OSError:
+            return False
+        return bool(shards) and all(shard["database"]["since_seconds"] > 0 for shard in shards)
+
+    await until(is_told, "both shards to tell")
+    for shard in (await health_of(url))["shards"]:
+        assert shard["problems"] == ["it is starting", "the database is away"]
+        assert shard["database"]["reason"]
+    numbers = await get_text(f"{url}/metrics")
+    assert re.findall(r'spot_shard_database_outage_seconds{shard="\d"} [^0]', numbers)
+    assert 'spot_shard_phase{phase="starting",shard="1"} 1.0' in numbers
+    proxy.restore()
+    await until_ok(url)
+    await until_database(url, "ok")
+    assert await asyncio.to_thread(program.stop) == 0, program.log
 
 
 async def test_an_exchange_without_a_name_is_waited_for(
