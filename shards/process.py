@@ -63,8 +63,13 @@ class ShardProcess:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_shard(parent_pid, [read_fd, *close], former_mask)
-                _run_and_exit(shard_index, main, Heartbeat(write_fd))
+                heartbeat = Heartbeat(write_fd)
+
+                def live() -> int:
+                    _become_shard(parent_pid, [read_fd, *close], former_mask)
+                    return main(shard_index, heartbeat)
+
+                _run_and_exit(live, heartbeat)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former_mask)
         os.close(write_fd)
@@ -103,10 +108,11 @@ def _become_shard(parent_pid: int, close: Iterable[int], mask: Iterable[int]) ->
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _run_and_exit(shard_index: int, main: ShardMain, heartbeat: Heartbeat) -> None:
+def _run_and_exit(live: Callable[[], int], heartbeat: Heartbeat) -> None:
+    """Live and end: whatever fails, the child never gets back into its parent's code."""
     code = int(ExitCode.CRASHED)
     try:
-        code = main(shard_index, heartbeat)
+        code = live()
     except BaseException as exc:  # noqa: BLE001 - the outer edge of a process
         heartbeat.tell(f"{type(exc).__name__}: {exc}")
         traceback.print_exc()

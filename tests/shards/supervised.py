@@ -1,9 +1,11 @@
-"""A fleet whose shards misbehave on request; run as `python supervised.py BEHAVIOUR[,...]`.
+"""A fleet whose shards misbehave on request; run as `python supervised.py BEHAVIOUR[,...] [reaps]`.
 
 Shard n behaves as the n-th word says. It appends a line to `lives.n` in the current directory
-each time it starts, so that a test can count lives and find the pid.
+each time it starts, so that a test can count lives and find the pid. With `reaps` the supervisor
+gets all orphans below it, as process 1 of a container does.
 """
 
+import ctypes
 import logging
 import os
 import signal
@@ -14,6 +16,8 @@ from pathlib import Path
 from shards.exit_codes import ExitCode
 from shards.heartbeat import Heartbeat
 from shards.supervisor import Supervisor, SupervisorLimits
+
+_PR_SET_CHILD_SUBREAPER = 36
 
 LIMITS = SupervisorLimits(
     start_seconds=3.0,
@@ -53,6 +57,8 @@ class Shard:
                 return ExitCode.STOPPED
             case "silent" if self.lives == 1:
                 time.sleep(60)
+            case "has-grandchild":
+                self._leave_an_orphan()
             case "deaf":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             case _:
@@ -69,12 +75,28 @@ class Shard:
             time.sleep(0.02)
         return ExitCode.STOPPED
 
+    def _leave_an_orphan(self) -> None:
+        """End a child before its own child, which then belongs to the reaper and ends as well."""
+        child = os.fork()
+        if child == 0:
+            read_fd, write_fd = os.pipe()
+            if os.fork() == 0:
+                os.close(write_fd)
+                os.read(read_fd, 1)  # until its parent is gone, which alone could write
+                partial = Path("orphan.partial")
+                partial.write_text(f"{os.getpid()}")
+                partial.rename("orphan")
+            os._exit(0)
+        os.waitpid(child, 0)
+
     def _stop(self, *_: object) -> None:
         self.has_to_stop = True
 
 
-def main(behaviours: list[str]) -> int:
+def main(behaviours: list[str], *, reaps_orphans: bool) -> int:
     """Supervise one shard per behaviour."""
+    if reaps_orphans:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
     fleet = Supervisor(
         range(len(behaviours)),
@@ -87,4 +109,4 @@ def main(behaviours: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1].split(",")))
+    sys.exit(main(sys.argv[1].split(","), reaps_orphans="reaps" in sys.argv[2:]))

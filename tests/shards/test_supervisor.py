@@ -46,9 +46,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
     """Start a fleet of the named behaviours; whatever is left of it dies with the test."""
     fleets: list[Fleet] = []
 
-    def start_fleet(*behaviours: str) -> Fleet:
+    def start_fleet(*behaviours: str, reaps_orphans: bool = False) -> Fleet:
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), ",".join(behaviours)],
+            [sys.executable, str(PROGRAM), ",".join(behaviours), *["reaps"] * reaps_orphans],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -194,13 +194,15 @@ def test_a_supervisor_that_slept_does_not_kill_its_shards(start: Callable[..., F
 
 
 def test_orphans_are_reaped_as_process_one(start: Callable[..., Fleet]) -> None:
-    fleet = start("well")
-    wait_until(fleet.every_pid, "a shard")
-    children = Path(f"/proc/{fleet.process.pid}/task/{fleet.process.pid}/children")
-    # Without a container we cannot be process 1, but a shard's death is reaped the same way.
-    os.kill(fleet.pids(0)[0], signal.SIGKILL)
-    wait_until(lambda: len(fleet.pids(0)) == 2, "a second life")
-    assert children.read_text().split() == [str(fleet.pids(0)[1])]
+    fleet = start("has-grandchild", reaps_orphans=True)
+    orphan = fleet.folder / "orphan"
+    wait_until(lambda: orphan.exists() and orphan.read_text(), "a process without a parent")
+    process = Path(f"/proc/{orphan.read_text()}")
+    wait_until(lambda: not process.exists(), "the orphan to be reaped")
+    assert is_alive(fleet.pids(0)[0])
+    fleet.process.terminate()
+    assert fleet.end()[0] == 0
+    assert len(fleet.pids(0)) == 1
 
 
 def test_what_the_parent_loads_makes_no_thread_and_opens_nothing() -> None:
