@@ -51,17 +51,36 @@ class KnownStretch(NamedTuple):
 async def read_marks(source: Pool | Connection, exchange: str, page: HistoryPage) -> list[Mark]:
     """Return the stored candles of a stretch, oldest first."""
     async with acquire(source) as connection:
-        cursor = await connection.execute(sql.READ_MARKS, _parameters(exchange, page))
+        # As in `reader`: a prepared plan for any stretch locks every partition.
+        parameters = _parameters(exchange, page)
+        cursor = await connection.execute(sql.READ_MARKS, parameters, prepare=False)
         return [Mark(*row) for row in await cursor.fetchall()]
 
 
 async def known_stretches(
     source: Pool | Connection, exchange: str, page: HistoryPage
 ) -> list[KnownStretch]:
-    """Return the stretches known to be whole that touch `page`."""
+    """Return the stretches known to be whole that touch `page`.
+
+    One counts only while the candles it promised are there: a dropped partition, a deleted row or
+    one that became unproven makes it worthless.
+    """
     async with acquire(source) as connection:
         cursor = await connection.execute(sql.READ_PAGES, _parameters(exchange, page))
-        return [KnownStretch(*row) for row in await cursor.fetchall()]
+        rows = await cursor.fetchall()
+        if not rows:
+            return []
+        starts, ends, *_ = zip(*rows, strict=True)
+        bounds: dict[str, object] = {"starts": list(starts), "ends": list(ends)}
+        bounds |= {"oldest": min(starts), "newest": max(ends)}
+        bounds |= _parameters(exchange, page)
+        cursor = await connection.execute(sql.COUNT_FULL, bounds, prepare=False)
+        counts = await cursor.fetchall()
+    return [
+        KnownStretch(start, end, read_at)
+        for (start, end, read_at, promised), (full,) in zip(rows, counts, strict=True)
+        if promised <= full
+    ]
 
 
 async def mend_candles(

@@ -48,22 +48,26 @@ SAVE_PAGE = """
     ON CONFLICT (exchange, product_id, granularity, start) DO UPDATE SET
         until = EXCLUDED.until, candles = EXCLUDED.candles, read_at = EXCLUDED.read_at
 """
-# A page counts only while the candles it promised are there: a dropped partition, a deleted row or
-# one that became unproven makes it worthless.
 READ_PAGES = """
-    SELECT extract(epoch FROM p.start)::bigint, extract(epoch FROM p.until)::bigint, p.read_at
-    FROM history_pages AS p
-    WHERE p.exchange = %(exchange)s AND p.product_id = %(product_id)s
-      AND p.granularity = %(granularity)s::candle_granularity
-      AND p.start < to_timestamp(%(end)s) AND p.until > to_timestamp(%(start)s)
-      AND p.candles <= (
-          SELECT count(*) FROM candles AS c
-          WHERE c.exchange = %(exchange)s AND c.product_id = %(product_id)s
-            AND c.granularity = %(granularity)s::candle_granularity
-            AND c.start >= p.start AND c.start < p.until
-            AND c.complete AND c.coverage = 'full'
-      )
-    ORDER BY p.start
+    SELECT extract(epoch FROM start)::bigint, extract(epoch FROM until)::bigint, read_at, candles
+    FROM history_pages
+    WHERE exchange = %(exchange)s AND product_id = %(product_id)s
+      AND granularity = %(granularity)s::candle_granularity
+      AND start < to_timestamp(%(end)s) AND until > to_timestamp(%(start)s)
+    ORDER BY start
+"""
+# A statement of its own, with bounds that the planner knows: else it opens and locks every partition.
+COUNT_FULL = """
+    SELECT count(c.start)
+    FROM unnest(%(starts)s::bigint[], %(ends)s::bigint[])
+         WITH ORDINALITY AS p (start, until, number)
+    LEFT JOIN candles AS c
+      ON c.exchange = %(exchange)s AND c.product_id = %(product_id)s
+     AND c.granularity = %(granularity)s::candle_granularity
+     AND c.start >= to_timestamp(%(oldest)s) AND c.start < to_timestamp(%(newest)s)
+     AND c.start >= to_timestamp(p.start) AND c.start < to_timestamp(p.until)
+     AND c.complete AND c.coverage = 'full'
+    GROUP BY p.number ORDER BY p.number
 """
 READ_MARKS = """
     SELECT extract(epoch FROM start)::bigint, complete AND coverage = 'full',

@@ -1,16 +1,19 @@
 """Stored candles, exact as written, by what their readers need: newest, range, since.
 
 Nothing is searched by `updated_at`: it has no index on purpose. "What changed" is answered by the
-time of the intervals, one wider than seems needed, which also brings late corrections.
+time of the intervals, one wider than seems needed, which also brings late corrections. What is
+nearly always young is looked for where it is young first: a statement without a beginning opens and
+locks every partition there is.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from operator import attrgetter
 
 from psycopg.rows import TupleRow
 from psycopg.sql import Composed
 
-from spot.clock import from_unix_microseconds
+from spot.clock import from_unix_microseconds, utc_now
 from spot.models import Candle, Coverage, Granularity, Source
 from spot.store import statements
 from spot.store.pool import Connection, Pool, acquire
@@ -19,6 +22,10 @@ _GRANULARITIES = {granularity.value: granularity for granularity in Granularity}
 _COVERAGES = {coverage.value: coverage for coverage in Coverage}
 _SOURCES = {source.value: source for source in Source}
 _LAST_SECOND = 253_402_300_799  # the end of year 9999, for a range without an end
+# Of a granularity's newest candles so many widths are looked at first: a day of minutes.
+_NEWEST_WIDTHS = 1_440
+# And of what was not found there this many times as much: from a day over two months to a decade.
+_FURTHER = 64
 
 
 async def newest_candles(
@@ -29,15 +36,25 @@ async def newest_candles(
 ) -> list[Candle]:
     """Return the newest candle per product and granularity; None: of all in `products`."""
     found: list[Candle] = []
+    now = int(utc_now().timestamp())
     async with acquire(source) as connection:
+        if product_ids is None:
+            cursor = await connection.execute(statements.READ_PRODUCT_IDS, (exchange,))
+            product_ids = [row[0] for row in await cursor.fetchall()]
         for granularity in granularities:
-            parameters = {
-                "exchange": exchange,
-                "granularity": granularity.value,
-                "product_ids": list(product_ids or ()),
-                "all_products": product_ids is None,
-            }
-            found += await _read(connection, statements.READ_NEWEST, parameters)
+            wanted, newest = set(product_ids), list[Candle]()
+            for start in _further_back(now, _NEWEST_WIDTHS * granularity.seconds):
+                if not wanted:
+                    break
+                parameters: dict[str, object] = {
+                    "exchange": exchange,
+                    "granularity": granularity.value,
+                    "product_ids": sorted(wanted),
+                    "start": start,
+                }
+                newest += await _read(connection, statements.READ_NEWEST, parameters)
+                wanted.difference_update(candle.product_id for candle in newest)
+            found += sorted(newest, key=attrgetter("product_id"))
     return found
 
 
@@ -51,16 +68,22 @@ async def candles(
     limit: int = 1_000,
 ) -> list[Candle]:
     """Return the newest `limit` candles that start in `[start, end)`, ascending; UNIX seconds."""
-    parameters = {
-        "exchange": exchange,
-        "product_id": product_id,
-        "granularity": granularity.value,
-        "start": 0 if start is None else start,
-        "end": _LAST_SECOND if end is None else end,
-        "limit": limit,
-    }
+    oldest, end = start or 0, _LAST_SECOND if end is None else end
+    found: list[Candle] = []
     async with acquire(source) as connection:
-        found = await _read(connection, statements.READ_RANGE, parameters)
+        youngest = min(end, int(utc_now().timestamp()))
+        for first in _further_back(youngest, limit * granularity.seconds, oldest):
+            parameters: dict[str, object] = {
+                "exchange": exchange,
+                "product_id": product_id,
+                "granularity": granularity.value,
+                "start": first,
+                "end": end,
+                "limit": limit,
+            }
+            found = await _read(connection, statements.READ_RANGE, parameters)
+            if len(found) == limit:
+                break
     found.reverse()
     return found
 
@@ -87,6 +110,7 @@ async def candles_since(
         "granularity": granularity.value,
         "product_ids": list(starts),
         "starts": list(starts.values()),
+        "oldest": min(starts.values(), default=0),
     }
     async with acquire(source) as connection:
         return await _read(connection, statements.READ_CHILDREN, parameters)
@@ -101,9 +125,18 @@ async def newest_traded_minutes(
         "granularity": Granularity.ONE_MINUTE.value,
         "product_ids": list(starts),
         "starts": list(starts.values()),
+        "oldest": min(starts.values(), default=0),
     }
     async with acquire(source) as connection:
         return await _read(connection, statements.READ_NEWEST_TRADED, parameters)
+
+
+def _further_back(end: int, seconds: int, oldest: int = 0) -> Iterator[int]:
+    """Yield beginnings further and further before `end`, in few steps; the last is `oldest`."""
+    while end - seconds > oldest:
+        yield end - seconds
+        seconds *= _FURTHER
+    yield oldest
 
 
 async def _read_since(
@@ -120,7 +153,8 @@ async def _read_since(
 async def _read(
     connection: Connection, statement: Composed, parameters: dict[str, object]
 ) -> list[Candle]:
-    cursor = await connection.execute(statement, parameters)
+    # Planned for these values each time: a prepared plan for any values locks every partition.
+    cursor = await connection.execute(statement, parameters, prepare=False)
     return [_candle(row) for row in await cursor.fetchall()]
 
 

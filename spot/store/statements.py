@@ -197,26 +197,19 @@ _CANDLE_COLUMNS = SQL("""
            c.complete, c.coverage, c.revision, c.source,
            (extract(epoch FROM c.updated_at) * 1000000)::bigint
 """)
-# One granularity a statement, so that the planner sees only its partitions.
-READ_NEWEST = (
-    SQL("""
-    WITH wanted AS (
-        SELECT unnest(%(product_ids)s::text[]) AS product_id
-        UNION
-        SELECT product_id FROM products WHERE exchange = %(exchange)s AND %(all_products)s
-    )
-""")
-    + _CANDLE_COLUMNS
-    + SQL("""
-    FROM wanted CROSS JOIN LATERAL (
+READ_PRODUCT_IDS = "SELECT product_id FROM products WHERE exchange = %s"
+# One granularity a statement, and a beginning that is a constant: so the planner sees only some of
+# the partitions. It opens and locks each that it sees.
+READ_NEWEST = _CANDLE_COLUMNS + SQL("""
+    FROM unnest(%(product_ids)s::text[]) AS wanted (product_id)
+    CROSS JOIN LATERAL (
         SELECT * FROM candles
         WHERE exchange = %(exchange)s AND product_id = wanted.product_id
           AND granularity = %(granularity)s::candle_granularity
+          AND start >= to_timestamp(%(start)s)
         ORDER BY start DESC LIMIT 1
     ) AS c
-    ORDER BY c.product_id
 """)
-)
 READ_RANGE = _CANDLE_COLUMNS + SQL("""
     FROM candles AS c
     WHERE c.exchange = %(exchange)s AND c.product_id = %(product_id)s
@@ -236,7 +229,7 @@ READ_CHILDREN = _CANDLE_COLUMNS + SQL("""
         SELECT * FROM candles
         WHERE exchange = %(exchange)s AND product_id = wanted.product_id
           AND granularity = %(granularity)s::candle_granularity
-          AND start >= to_timestamp(wanted.start)
+          AND start >= to_timestamp(%(oldest)s) AND start >= to_timestamp(wanted.start)
     ) AS c
     ORDER BY c.product_id, c.start
 """)

@@ -1,10 +1,11 @@
 """Stored candles by what their readers need, in both ways a stored row can be asked for."""
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 
-from spot.clock import from_unix
+from spot.clock import from_unix, utc_now
 from spot.errors import StoreError
 from spot.models import Candle, Granularity, Product
 from spot.store import (
@@ -12,13 +13,18 @@ from spot.store import (
     candles,
     candles_since,
     changed_since,
+    migrate,
     newest_candles,
     open_pool,
     save_products,
     upsert_candles,
 )
+from spot.store.history import HistoryPage, known_stretches, read_marks, save_page
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, make_candle
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 NOON = 1_733_054_400  # 2024-12-01 12:00 UTC
 DAY = 86_400
@@ -110,6 +116,71 @@ async def test_candles_since_each_products_own_start(pool: Pool) -> None:
         pool, EXCHANGE, Granularity.ONE_MINUTE, {"A-USD": NOON + 120, "B-USD": NOON + 180}
     )
     assert found == [minutes[2], minutes[3], minutes[7]]
+
+
+async def test_the_newest_are_found_however_old_they_are(pool: Pool) -> None:
+    minute, now = Granularity.ONE_MINUTE, Granularity.ONE_DAY.floor(utc_now())
+    ages = {"A-USD": 0, "B-USD": 20, "C-USD": 500, "D-USD": 8_000}
+    rows = [candle(p, minute, now - DAY * age - 60 * n) for p, age in ages.items() for n in (0, 1)]
+    rows.append(candle("A-USD", minute, now + DAY))  # of a market that is ahead of our clock
+    await write(pool, *rows)
+    found = await newest_candles(pool, EXCHANGE, [*ages, "NONE-USD"], [minute])
+    assert [(c.product_id, (c.start - now) // DAY) for c in found] == [
+        ("A-USD", 1), ("B-USD", -20), ("C-USD", -500), ("D-USD", -8_000),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [None, 0, 400 * DAY])
+async def test_a_range_without_a_beginning_reaches_as_far_back_as_there_are_candles(
+    pool: Pool, end: int | None
+) -> None:
+    day = Granularity.ONE_DAY.floor(utc_now())
+    rows = [candle("BTC-USD", Granularity.ONE_MINUTE, day - DAY * n * n) for n in range(30)]
+    await write(pool, *rows)
+    before = None if end is None else day - end
+    for limit in (1, 3, 10, 29, 100):
+        found = await candles(
+            pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE, end=before, limit=limit
+        )
+        older = [row for row in rows if before is None or row.start < before]
+        assert found == older[limit - 1 :: -1] if limit <= len(older) else older[::-1]
+
+
+async def test_no_read_of_young_candles_opens_the_old_partitions(
+    empty_database_url: str,
+) -> None:
+    """Planned without a beginning, or once for all values, each would lock all of them."""
+    migrate(empty_database_url, storage="native")
+    minute, now = Granularity.ONE_MINUTE, Granularity.ONE_MINUTE.floor(utc_now())
+    page = HistoryPage("BTC-USD", minute, now - 3_600, now)
+    async with (
+        open_pool(empty_database_url, application_name="spot test") as native,
+        native.connection() as connection,
+    ):
+        rows = [candle("BTC-USD", minute, now - 60 * n) for n in range(60)]
+        await upsert_candles(connection, EXCHANGE, rows)
+        await connection.execute("SELECT candles_ensure(now() - INTERVAL '150 days', now())")
+        read_at = utc_now()
+        await save_page(connection, EXCHANGE, page, [], replace_before=0, read_at=read_at)
+        reads: list[Callable[[], Awaitable[object]]] = [
+            lambda: newest_candles(connection, EXCHANGE, ["BTC-USD"], [minute]),
+            lambda: candles(connection, EXCHANGE, "BTC-USD", minute, limit=50),
+            lambda: candles(connection, EXCHANGE, "BTC-USD", minute, start=now - 3_600),
+            lambda: candles_since(connection, EXCHANGE, minute, {"BTC-USD": now - 3_600}),
+            lambda: known_stretches(connection, EXCHANGE, page),
+            lambda: read_marks(connection, EXCHANGE, page),
+        ]
+        for read in reads:
+            for _ in range(12):  # a plan for any values is made after ten
+                assert await read()
+            async with connection.transaction():
+                await read()
+                cursor = await connection.execute(
+                    "SELECT count(*) FROM pg_locks JOIN pg_class AS c ON c.oid = relation"
+                    " WHERE c.relispartition AND c.relkind = 'r' AND pid = pg_backend_pid()"
+                )
+                [(leaves,)] = await cursor.fetchall()
+                assert 0 < leaves < 20
 
 
 async def test_cut_connection_is_a_store_error_and_heals(pool: Pool, proxy: PostgresProxy) -> None:
