@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Delays end with the read here and begin with a candle's `updated` (the exchange's time),"
         " a frame's (when the gateway wrote it) and a heartbeat's; the clocks must agree."
+        " Of the candles and frames that come in one read one of each is timed: the last candle,"
+        " which is the newest, unless it is complete, and the first frame."
     )
 
 

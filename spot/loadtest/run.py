@@ -7,7 +7,6 @@ browser does. Nothing raises because the server misbehaves: that is what is coun
 import asyncio
 import contextlib
 import random
-import socket
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
@@ -97,7 +96,7 @@ class LoadRun:
         except TimeoutError:
             stream.close()
             reason = "no answer in time"
-        except (OSError, socket.gaierror) as exc:
+        except OSError as exc:
             reason = exc.strerror or type(exc).__name__
         if not reason and stream.status != 200:
             reason = f"HTTP {stream.status}" if stream.status else "no answer"

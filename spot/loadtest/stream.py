@@ -6,6 +6,7 @@ candles that come in one read only the last is timed.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from typing import cast
@@ -133,7 +134,7 @@ class LoadStream(asyncio.Protocol):
 
 
 def _add(delays: Delays, text: bytes, now: float) -> None:
-    try:
-        delays.add(now - float(text))
-    except ValueError:
-        return  # cut by the end of a read
+    # What the end of a read cuts off is a number, too: of 1970.
+    if len(text) == _TIME_BYTES and text[-4:-3] == b".":
+        with contextlib.suppress(ValueError):
+            delays.add(now - float(text))
