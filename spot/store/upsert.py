@@ -12,6 +12,7 @@ import psycopg
 from spot.errors import FencedError
 from spot.models import Candle, CandleKey, Granularity, TradeGap
 from spot.store import statements
+from spot.store.batch import outranks
 from spot.store.gaps import write_gaps
 from spot.store.lease import Lease, fence_key
 from spot.store.pool import Connection, errors_as_ours
@@ -28,7 +29,11 @@ async def upsert_candles(
     The connection must come from `open_pool` or have been through `prepare_writer`. With a lease
     the transaction fails (`FencedError`) unless the lease's epoch is still the newest.
     """
-    newest = {candle.key: candle for candle in candles}
+    newest: dict[CandleKey, Candle] = {}
+    for candle in candles:
+        known = newest.setdefault(candle.key, candle)
+        if outranks(candle, known):
+            newest[candle.key] = candle
     rows = [newest[key] for key in sorted(newest)]
     async with errors_as_ours():
         return len(await write_batch(connection, exchange, rows, lease))

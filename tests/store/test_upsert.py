@@ -109,8 +109,12 @@ async def test_revision_replaces_a_complete_candle_whatever_its_time(pool: Pool)
 
 
 async def test_newest_of_a_key_in_one_batch_wins(pool: Pool) -> None:
-    assert await write(pool, make_candle(trades=1, at=1), make_candle(trades=2, at=2)) == 1
-    assert await stored(pool) == [make_candle(trades=2, at=2)]
+    newest = make_candle(trades=2, at=2)
+    assert await write(pool, make_candle(trades=1, at=1), newest) == 1
+    assert await stored(pool) == [newest]
+    done = make_candle(trades=4, at=4, complete=True)
+    assert await write(pool, done, make_candle(trades=3, at=3)) == 1
+    assert await stored(pool) == [done]
 
 
 async def test_exchanges_do_not_mix(pool: Pool) -> None:
@@ -147,7 +151,11 @@ async def test_any_sequence_of_batches_ends_as_the_model_says(
     model: dict[int, Candle] = {}
     for batch in batches:
         ours = [make_candle_of(product_id, state) for state in batch]
-        newest = {candle.start: candle for candle in ours}
+        newest: dict[int, Candle] = {}
+        for candle in ours:
+            known = newest.get(candle.start)
+            if known is None or outranks(candle, known):
+                newest[candle.start] = candle
         changed = 0
         for start, candle in newest.items():
             known = model.get(start)
