@@ -5,73 +5,24 @@ its own Python library and equal what that writes byte for byte (checked by a te
 costs seventy times as much per call. Options at their defaults are left out, the canonical form.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Iterable
-from typing import Literal
 
 from datastar_py.consts import DEFAULT_SSE_RETRY_DURATION, EventType
-
-Mode = Literal["outer", "inner", "replace", "prepend", "append", "before", "after", "remove"]
-Namespace = Literal["html", "svg", "mathml"]
 
 DATASTAR_RETRY_MS = DEFAULT_SSE_RETRY_DURATION  # the client's own, which is therefore never sent
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PatchOptions:
-    """Where and how elements are patched in; the defaults are the protocol's."""
-
-    selector: str = ""
-    mode: Mode = "outer"
-    namespace: Namespace = "html"
-    use_view_transition: bool = False
-    view_transition_selector: str = ""
-
-    def lines(self) -> list[str]:
-        """Return the data lines of everything that is not at its default."""
-        lines: list[str] = []
-        if self.mode != "outer":
-            lines.append(f"mode {self.mode}")
-        if self.selector:
-            lines.append(f"selector {self.selector}")
-        if self.use_view_transition:
-            lines.append("useViewTransition true")
-        if self.view_transition_selector:
-            lines.append(f"viewTransitionSelector {self.view_transition_selector}")
-        if self.namespace != "html":
-            lines.append(f"namespace {self.namespace}")
-        return lines
-
-
-_OUTER_BY_ID = PatchOptions()
-
-
-def patch_elements(
-    elements: Iterable[str],
-    *,
-    event_id: str = "",
-    retry_ms: int = DATASTAR_RETRY_MS,
-    options: PatchOptions = _OUTER_BY_ID,
-) -> bytes:
+def patch_elements(elements: Iterable[str], *, event_id: str = "") -> bytes:
     """Return one event that patches `elements`, each of which may be several lines."""
-    lines = options.lines()
-    for element in elements:
-        lines.extend(f"elements {line}" for line in element.splitlines())
-    return _event(EventType.PATCH_ELEMENTS, lines, event_id, retry_ms)
+    lines = [f"elements {line}" for element in elements for line in element.splitlines()]
+    return _event(EventType.PATCH_ELEMENTS, lines, event_id)
 
 
-def patch_signals(
-    signals: str,
-    *,
-    event_id: str = "",
-    retry_ms: int = DATASTAR_RETRY_MS,
-    only_if_missing: bool = False,
-) -> bytes:
+def patch_signals(signals: str, *, event_id: str = "") -> bytes:
     """Return one event that merges `signals`, a JSON object, into the page's signals."""
-    lines = ["onlyIfMissing true"] if only_if_missing else []
-    lines.extend(f"signals {line}" for line in signals.splitlines())
-    return _event(EventType.PATCH_SIGNALS, lines, event_id, retry_ms)
+    lines = [f"signals {line}" for line in signals.splitlines()]
+    return _event(EventType.PATCH_SIGNALS, lines, event_id)
 
 
 def json_event(
@@ -101,7 +52,9 @@ def chunk(payload: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(payload), payload)
 
 
-def _event(name: str, data_lines: list[str], event_id: str, retry_ms: int) -> bytes:
+def _event(
+    name: str, data_lines: list[str], event_id: str, retry_ms: int = DATASTAR_RETRY_MS
+) -> bytes:
     head = [f"event: {_one_line(name)}"]
     if event_id:
         head.append(f"id: {_one_line(event_id)}")
@@ -112,7 +65,7 @@ def _event(name: str, data_lines: list[str], event_id: str, retry_ms: int) -> by
 
 
 def _one_line(text: str) -> str:
-    # A line break in a selector or an id would let its author write fields of the event.
+    # A line break in an id would let its author write fields of the event.
     if "\n" in text or "\r" in text:
         raise ValueError(f"a field of an event is one line, found {text!r}")
     return text

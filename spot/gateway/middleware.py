@@ -27,7 +27,9 @@ ADDRESS = web.RequestKey("address", str)
 # Every endpoint reads its query only: a body of this size is already a mistake.
 MAX_BODY_BYTES = 64 * 1024
 # Datastar sends its own two and asks first because of them.
-ALLOWED_HEADERS = "Authorization, Datastar-Request, Last-Event-ID, Content-Type, Cache-Control"
+ALLOWED_HEADERS = (
+    "Authorization, Datastar-Request, Last-Event-ID, If-None-Match, Content-Type, Cache-Control"
+)
 EXPOSED_HEADERS = "ETag, Retry-After, WWW-Authenticate"
 PREFLIGHT_SECONDS = 86_400
 CLIENT_CLOSED = 499  # for the log only: nobody is there to be answered

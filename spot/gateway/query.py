@@ -34,6 +34,7 @@ _INSTANT = {
     "anyOf": [
         {"type": "integer", "minimum": 0, "maximum": MAX_UNIX_SECONDS},
         {"type": "string", "format": "date-time"},
+        {"type": "string", "format": "date"},
     ]
 }
 Instant = Annotated[
@@ -263,8 +264,8 @@ _READERS: dict[object, Any] = {
     (StreamQuery, "granularity"): _widths,
     (CandlesQuery, "product"): _one_product,
     (CandlesQuery, "granularity"): _width,
-    "start": lambda query, name: instant(query, name),
-    "end": lambda query, name: instant(query, name),
+    "start": instant,
+    "end": instant,
     "limit": _number,
     "every": _number,
     "status": _list,

@@ -18,9 +18,6 @@ class Topics:
         self._by_key: dict[StreamKey, dict[Topic, None]] = {}
         self._by_granularity: dict[Granularity, dict[Topic, None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._topics)
-
     def __iter__(self) -> Iterator[Topic]:
         return iter(self._topics.values())
 

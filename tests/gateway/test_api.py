@@ -233,7 +233,9 @@ async def test_other_origins_get_in_only_where_allowed(
             assert answer.status == 204
             assert answer.headers["Access-Control-Allow-Origin"] == friend
             allowed = answer.headers["Access-Control-Allow-Headers"].lower()
-            assert {"datastar-request", "last-event-id"} <= set(allowed.split(", "))
+            assert {"datastar-request", "last-event-id", "if-none-match"} <= set(
+                allowed.split(", ")
+            )
         async with http.options(path, headers=ask | {"Origin": stranger}) as answer:
             assert answer.status == 403
             assert "Access-Control-Allow-Origin" not in answer.headers

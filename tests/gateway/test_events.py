@@ -1,13 +1,11 @@
 """Server-sent events: byte for byte what Datastar's own library writes."""
 
 import pytest
-from datastar_py.consts import ElementPatchMode, ElementPatchNamespace
 from datastar_py.sse import ServerSentEventGenerator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spot.gateway.events import (
-    PatchOptions,
     chunk,
     json_event,
     patch_elements,
@@ -20,64 +18,18 @@ from spot.gateway.events import (
 LINES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp", "Cs"]), min_size=1
 ).filter(str.strip)
-RETRIES = st.integers(1, 100_000)
 
 
-@given(
-    elements=st.lists(LINES, min_size=1, max_size=4),
-    mode=st.sampled_from(list(ElementPatchMode)),
-    namespace=st.sampled_from(list(ElementPatchNamespace)),
-    selector=st.just("") | LINES,
-    use_view_transition=st.booleans(),
-    view_transition_selector=st.just("") | LINES,
-    event_id=st.just("") | LINES,
-    retry_ms=RETRIES,
-)
-def test_patch_elements_equals_the_reference(
-    elements: list[str],
-    mode: ElementPatchMode,
-    namespace: ElementPatchNamespace,
-    selector: str,
-    use_view_transition: bool,
-    view_transition_selector: str,
-    event_id: str,
-    retry_ms: int,
-) -> None:
-    wanted = ServerSentEventGenerator.patch_elements(
-        "\n".join(elements),
-        selector=selector or None,
-        mode=mode,
-        use_view_transition=use_view_transition,
-        view_transition_selector=view_transition_selector or None,
-        namespace=namespace,
-        event_id=event_id or None,
-        retry_duration=retry_ms,
-    )
-    options = PatchOptions(
-        selector=selector,
-        mode=mode.value,
-        namespace=namespace.value,
-        use_view_transition=use_view_transition,
-        view_transition_selector=view_transition_selector,
-    )
-    found = patch_elements(elements, event_id=event_id, retry_ms=retry_ms, options=options)
-    assert found == wanted.encode()
+@given(st.lists(LINES, min_size=1, max_size=4), st.just("") | LINES)
+def test_patch_elements_equals_the_reference(elements: list[str], event_id: str) -> None:
+    wanted = ServerSentEventGenerator.patch_elements("\n".join(elements), event_id=event_id or None)
+    assert patch_elements(elements, event_id=event_id) == wanted.encode()
 
 
-@given(LINES, st.just("") | LINES, RETRIES, st.booleans())
-def test_patch_signals_equals_the_reference(
-    signals: str, event_id: str, retry_ms: int, only_if_missing: bool
-) -> None:
-    wanted = ServerSentEventGenerator.patch_signals(
-        signals,
-        event_id=event_id or None,
-        only_if_missing=only_if_missing,
-        retry_duration=retry_ms,
-    )
-    found = patch_signals(
-        signals, event_id=event_id, retry_ms=retry_ms, only_if_missing=only_if_missing
-    )
-    assert found == wanted.encode()
+@given(LINES, st.just("") | LINES)
+def test_patch_signals_equals_the_reference(signals: str, event_id: str) -> None:
+    wanted = ServerSentEventGenerator.patch_signals(signals, event_id=event_id or None)
+    assert patch_signals(signals, event_id=event_id) == wanted.encode()
 
 
 def test_json_event_has_its_name_id_and_one_line() -> None:
@@ -90,8 +42,6 @@ def test_json_event_has_its_name_id_and_one_line() -> None:
 def test_line_break_in_a_field_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="one line"):
         patch_elements(["<p></p>"], event_id=text)
-    with pytest.raises(ValueError, match="one line"):
-        patch_elements(["<p></p>"], options=PatchOptions(selector=text))
     with pytest.raises(ValueError, match="one line"):
         json_event("candle", text)
 

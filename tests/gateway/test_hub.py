@@ -197,7 +197,7 @@ async def test_left_streams_leave_nothing_behind() -> None:
     hub.leave(subscriber)
     hub.leave(subscriber)
     assert hub.streams == 0
-    assert not len(hub._topics)
+    assert not list(hub._topics)
     assert not hub._topics._by_key
     assert hub.counts.closed == {"client": 1}
 

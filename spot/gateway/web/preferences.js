@@ -34,10 +34,6 @@ export class Favourites {
     return this.#names.has(product);
   }
 
-  get size() {
-    return this.#names.size;
-  }
-
   /** Star it, or take the star away; return whether it has one now. @param {string} product */
   toggle(product) {
     const isStarred = !this.#names.delete(product);
