@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from spot.errors import StoreError
+from spot.store.pool import conninfo
 
 # Another migration at work is waited for this long.
 WAIT_SECONDS = 30.0
@@ -60,13 +62,8 @@ def only_one(
 ) -> Iterator[psycopg.Connection]:
     """Keep other migrations out; `on_wait` hears whom we wait for. Yields the lock's session."""
     try:
-        with psycopg.connect(
-            database_url,
-            connect_timeout=10,
-            autocommit=True,
-            application_name=session_name(),
-            prepare_threshold=None,
-        ) as connection:
+        url = make_conninfo(conninfo(database_url, ""), application_name=session_name())
+        with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
             # Else the server would take two hours to notice that our machine has vanished.
             connection.execute("SET tcp_keepalives_idle = 15")
             connection.execute("SET tcp_keepalives_interval = 5")

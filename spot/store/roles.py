@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from spot.errors import StoreError
+from spot.store.pool import conninfo
 
 _WRITE = "SELECT, INSERT, UPDATE, DELETE"
 _READ = "SELECT"
@@ -34,7 +35,7 @@ def grant_roles(
     names = []
     try:
         with psycopg.connect(
-            database_url, connect_timeout=10, prepare_threshold=None
+            conninfo(database_url, "spot roles"), prepare_threshold=None
         ) as connection:
             for variable, url, rights in wanted:
                 if url is None:
