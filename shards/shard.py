@@ -208,6 +208,7 @@ class Shard:
             try:
                 mine = await listing.read()
                 await ownership.want(mine)
+                listing.taken()
             except (ExchangeError, StoreError) as exc:
                 logger.info("products not read again", extra={"error": str(exc)})
                 continue
