@@ -31,7 +31,7 @@ class Evidence:
         self._traded = ProvenTime()  # every trade is in hand
         self._proven = ProvenTime()  # that, and what settled candles of the exchange tell
         self._both = (self._traded, self._proven)
-        self._resumed_until = 0
+        self.resumed_until = 0  # where the store ended, µs; 0: it held nothing
         self._closed_end = 0  # the end of what was closed beyond what is proven, µs; 0: nothing
         self._silence: tuple[int, int] | None = None  # since when, and when admitted, µs
         self.is_doubted = False  # the exchange's candle holds more than the trades that came
@@ -57,7 +57,7 @@ class Evidence:
             # Before its beginning nothing is known of a market, whatever was mended since.
             if gap.first_id == 1 and gap.how is not None and gap.after_at is not None:
                 since = max(since, unix_microseconds(gap.after_at))
-        self._resumed_until = until
+        self.resumed_until = until
         torn, holes = [], []
         for gap in gaps:
             after = unix_microseconds(gap.after_at) if gap.after_at else 0
@@ -131,7 +131,7 @@ class Evidence:
         So if it reaches our newest one, nothing is missing between that trade and the snapshot.
         """
         if newest_id and newest_id >= self.ledger.last_id and not self.is_doubted:
-            self._go_on(self._resumed_until, sent - FEED_DELAY)
+            self._go_on(self.resumed_until, sent - FEED_DELAY)
 
     def settle(self, gap: TradeGap, start: int, end: int) -> None:
         """Take `[start, end)` (µs) as mended by settled candles instead of the missing trades."""
@@ -171,7 +171,7 @@ class Evidence:
             return
         self._closed_end = max(self._closed_end, end)
         if self._silence is None:
-            self._silence = (max(self.until, self._resumed_until, self.ledger.last_at), now)
+            self._silence = (max(self.until, self.resumed_until, self.ledger.last_at), now)
             self._gaps_version = -1
 
     def doubt(self, after: int, now: int) -> None:
@@ -193,7 +193,7 @@ class Evidence:
         if not self.is_doubted:
             return
         # Of the time before our newest trade REST was not asked.
-        after, until = max(self.until, self._resumed_until, self.ledger.last_at), at - FEED_DELAY
+        after, until = max(self.until, self.resumed_until, self.ledger.last_at), at - FEED_DELAY
         if self._is_carried:
             self._go_on(after, until)
         else:

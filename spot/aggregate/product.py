@@ -172,9 +172,9 @@ class ProductCandles:
 
     def forget(self, now: int) -> bool:
         """Drop what no open or just-closed parent needs at UNIX second `now`; False: not all yet."""
-        if self.evidence.until:
-            # A feed that fell silent may go on where it stopped.
-            now = max(min(now, self.evidence.until // MICRO), now - SILENT_SECONDS)
+        if heard := self.evidence.until or self.evidence.resumed_until:
+            # A feed that fell silent may go on where it stopped, and show what was closed since.
+            now = max(min(now, heard // MICRO), now - SILENT_SECONDS)
         elif len(self._slots) < UNHEARD_SLOTS:
             return True  # its first snapshot may reach far back
         if self._pinned is not None:

@@ -17,6 +17,9 @@ from spot.store.reader import candles_since, newest_candles, newest_traded_minut
 # How far before its newest minute a product's newest known trade is looked for. Behind it lie only
 # minutes that REST told, and nothing that is older is held or mended trade by trade.
 KNOWN_SECONDS = 7 * Granularity.ONE_DAY.seconds
+# What tells when a product was heard last: its newest minute, or, where the channel's candle came
+# before any trade, that. What is stored and not known here could never be replaced.
+HEARD = (Granularity.FIVE_MINUTE, Granularity.ONE_MINUTE)
 
 
 async def open_children(
@@ -31,7 +34,7 @@ async def open_children(
     """
     now = int(at.timestamp())
     async with acquire(source) as connection:
-        newest = await newest_candles(connection, exchange, product_ids, [Granularity.ONE_MINUTE])
+        newest = await newest_candles(connection, exchange, product_ids, HEARD)
         heard = {candle.product_id: min(now, candle.start) for candle in newest}
         found: list[Candle] = []
         for granularity in Granularity:

@@ -125,6 +125,26 @@ def test_a_trade_missed_for_forgotten_time_is_missing_after_a_restart_too_and_fo
     assert second.aggregator.gaps() == []
 
 
+def test_what_was_closed_in_silence_is_held_after_a_restart_until_the_feed_is_heard() -> None:
+    first = Desk()
+    first.trades(trade(1, -5, "9"), trade(2, 1, "10"), sent=1.1)
+    first.aggregator.reset([PRODUCT])
+    first.aggregator.advance(at(71))
+    first.tell()
+    assert first.minute(0).coverage is Coverage.PARTIAL
+    second = restarted(first, 90, *first.aggregator.gaps())
+    witness = {"granularity": FIVE, "coverage": Coverage.PARTIAL, "source": Source.CANDLES}
+    for start in range(300, 8 * 3_600, 300):
+        second.aggregator.advance(at(start + 10))
+        second.aggregator.witness(minute(start, "10", complete=False, **witness))
+        second.aggregator.advance(at(start + 290))
+        second.tell()
+    second.trades(trade(2, 1, "10"), sent=8 * 3_600, is_snapshot=True)
+    second.tell()
+    assert second.aggregator.gaps() == []
+    assert [second.minute(0).coverage, second.minute(0).revision] == [Coverage.FULL, 1]
+
+
 def test_a_parents_last_trade_is_the_newest_that_is_known_of_its_children() -> None:
     children = [
         minute(0, "10", last_trade_id=7, trades=1, source=Source.TRADES),

@@ -79,3 +79,10 @@ async def test_the_newest_minute_whose_trades_are_known_comes_with_them(pool: Po
     await write(pool, beyond, newest)
     found, _ = await open_children(pool, EXCHANGE, ["OLD-USD"], from_unix(NOON + 540))
     assert found == [newest], "a bounded search"
+
+
+async def test_a_product_of_which_only_the_channel_told_begins_with_that(pool: Pool) -> None:
+    told = candle("NEW-USD", Granularity.FIVE_MINUTE, NOON)
+    await write(pool, told)
+    found, _ = await open_children(pool, EXCHANGE, ["NEW-USD"], from_unix(NOON + 60))
+    assert found == [told]
