@@ -24,12 +24,12 @@ from spot.errors import StoreError
 from spot.models import Candle, CandleUpdate, TradeGap
 from spot.outage import Outage
 from spot.store import notification, statements
-from spot.store.batch import CandleBatch, halves
+from spot.store.batch import CandleBatch
 from spot.store.lease import Lease
 from spot.store.pool import Connection, Pool, abort, abort_after
+from spot.store.rejected import RejectedRows
 from spot.store.spelling import SEPARATOR
 from spot.store.trouble import kind_of, text_of
-from spot.store.upsert import write_batch
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,6 @@ RETRY_BASE_SECONDS = 0.1
 RETRY_CAP_SECONDS = 2.0
 # The exchange sends what was traded in a quarter of a second at once: so long for all of it.
 GATHER_SECONDS = 0.005
-_LOG_EVERY = 20
 _candle = attrgetter("candle")
 
 # What may pass by itself: the server, the network, a full disk, a missing table in mid-migration.
@@ -82,6 +81,7 @@ class BatchWriter:
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
         self._batch = CandleBatch(PENDING_ROWS)
+        self._rejected = RejectedRows(exchange)
         self._flushing = asyncio.Lock()
         self._flush_number = 0
         self._news = asyncio.Event()
@@ -93,7 +93,6 @@ class BatchWriter:
         )
         self._backoff = Backoff(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS)
         self.rows_written = 0
-        self.rows_rejected = 0  # refused by the table for what they hold: dropped, counted
         self.flushes = 0
         self.failures = 0
         self.notifications_failed = 0
@@ -108,6 +107,11 @@ class BatchWriter:
     def rows_refused(self) -> int:
         """How many candles were dropped because more waited than there is room for."""
         return self._batch.refused
+
+    @property
+    def rows_rejected(self) -> int:
+        """How many rows the table refused for what they hold: dropped."""
+        return self._rejected.count
 
     @property
     def is_over(self) -> bool:
@@ -240,7 +244,7 @@ class BatchWriter:
             async with self._pool.connection(CHECKOUT_SECONDS) as connection:
                 self._connection = connection
                 with abort_after(connection, WRITE_SECONDS):
-                    changed = await self._write_or_split(connection, candles, gaps)
+                    changed = await self._write_and_tell(connection, candles, gaps)
         except BaseException:
             self._flush_number += 1
             self._batch.give_back(candles)
@@ -253,35 +257,15 @@ class BatchWriter:
             del self._gaps[gap.product_id, gap.first_id]
         return changed
 
-    async def _write_or_split(
-        self, connection: Connection, candles: Sequence[Candle], gaps: Sequence[TradeGap]
+    async def _write_and_tell(
+        self, connection: Connection, candles: Sequence[Candle], gaps: list[TradeGap]
     ) -> int:
-        """Write `candles`; halve them as long as one of them is what the table refuses."""
-        try:
-            lines = await write_batch(connection, self._exchange, candles, self._lease, gaps)
-        except (psycopg.DataError, psycopg.IntegrityError) as exc:
-            if len(candles) > 1:
-                first, second = halves(candles)
-                ours = {candle.product_id for candle in first}
-                theirs = [gap for gap in gaps if gap.product_id not in ours]
-                gaps = [gap for gap in gaps if gap.product_id in ours]
-                rows = await self._write_or_split(connection, first, gaps)
-                return rows + await self._write_or_split(connection, second, theirs)
-            if not candles:
-                raise
-            self._note_rejected(candles[0], exc)
-            return await self._write_or_split(connection, (), gaps)
-        if lines:
+        changed = 0
+        async for lines in self._rejected.write_others(connection, candles, self._lease, gaps):
             self.rows_written += len(lines)
+            changed += len(lines)
             await self._announce(connection, lines)
-        return len(lines)
-
-    def _note_rejected(self, candle: Candle, exc: psycopg.Error) -> None:
-        # One bad candle must not stop the shard: every later flush would fail too.
-        if self.rows_rejected % _LOG_EVERY == 0:
-            extra = {"candle": repr(candle), "error": str(exc)}
-            logger.error("a candle the table refuses was dropped", extra=extra)
-        self.rows_rejected += 1
+        return changed
 
     async def _announce(self, connection: Connection, lines: Sequence[str]) -> None:
         """Tell the gateways; a failure is theirs to see as a hole, the data is committed."""

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from msgspec.structs import replace
 
 from spot.store import (
     Lease,
@@ -117,3 +118,21 @@ async def test_gaps_are_written_without_a_candle_and_beside_one_the_table_refuse
     assert await writer.flush() == 0
     assert writer.rows_rejected == 1
     assert len(await open_gaps(pool, EXCHANGE)) == 2
+
+
+async def test_a_gap_the_table_refuses_takes_no_candle_and_no_other_gap_with_it(
+    pool: Pool, lease: Lease, source: Source
+) -> None:
+    bad = replace(make_gap("ETH-USD"), last_id=2**64)
+    gaps = [make_gap(), bad, make_gap("ADA-USD"), make_gap("ADA-USD", first_id=20)]
+    writer = make_writer(pool, lease, source, gaps=gaps)
+    news = [make_candle(start=START + 60 * n) for n in range(3)]
+    for _ in range(3):
+        writer.collect()
+    source.change(*news, make_candle(product_id="ETH-USD", trades=2**64))
+    assert await writer.flush() == 3
+    assert (writer.rows_rejected, writer.rows_pending) == (2, 0)
+    assert await stored(pool) == news
+    assert [gap.first_id for gap in await open_gaps(pool, EXCHANGE)] == [10, 20, 10]
+    assert await writer.flush() == 0
+    assert writer.rows_rejected == 2
