@@ -11,7 +11,7 @@ from spot.errors import SettingsError, StoreError
 from spot.settings import Settings
 from spot.store import losses, migration_lock, roles, schema, survey_schema
 
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 _EPILOG = """\
 DATABASE_URL names the database, by a direct connection and not through a pooler. With
 SPOT_WORKER_DATABASE_URL and SPOT_GATEWAY_DATABASE_URL set, `up` also makes the roles these name and
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     down.add_argument("--force", action="store_true", help="even where rows would be lost")
     status = actions.add_parser("status", help="schema version, storage, and what is missing")
     new = actions.add_parser("new", help="start a migration and its rollback in sql/")
-    new.add_argument("name", help="what it does, like add-fees")
+    new.add_argument("name", help="what it does, like add_fees")
     lock = actions.add_parser("break-lock", help="end whoever holds the migration lock")
     for changing in (up, down):
         changing.add_argument(
@@ -140,7 +140,7 @@ def _tell(verb: str, names: list[str], nothing: str) -> None:
 def _new(name: str) -> int:
     """Write the two files of the next migration."""
     if not _NAME.fullmatch(name):
-        raise SettingsError([f"wanted a name like add-fees, found {name!r}"])
+        raise SettingsError([f"wanted a name like add_fees, found {name!r}"])
     folder = schema.migrations_path()
     if folder.name == "_sql":
         raise StoreError("migrations are made in a checkout, not in an installed package")

@@ -118,7 +118,7 @@ def test_user_without_a_name_can_migrate(empty_database_url: str) -> None:
         (["down", "x"], "postgresql://u:hunter2@127.0.0.1:1/db", 2, "invalid int"),
         (["sideways"], "", 2, "invalid choice"),
         ([], "", 2, "ACTION"),
-        (["new", "Bad Name"], "", 2, "like add-fees"),
+        (["new", "Bad Name"], "", 2, "like add_fees"),
     ],
 )
 def test_what_is_wrong_is_one_clear_line_without_secrets(
@@ -138,9 +138,9 @@ def test_new_migration_gets_the_next_number_and_a_rollback(
     shutil.copytree(schema.migrations_path(), folder)
     monkeypatch.setattr("spot.store.schema.migrations_path", lambda: folder)
     before = schema.migration_names()
-    assert main(["migrate", "new", "add-fees"]) == 0
+    assert main(["migrate", "new", "add_fees"]) == 0
     [added] = set(schema.migration_names()) - set(before)
-    assert added == f"{len(before) + 1:04d}.add-fees"
+    assert added == f"{len(before) + 1:04d}.add_fees"
     assert (folder / f"{added}.rollback.sql").exists()
 
 
