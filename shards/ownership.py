@@ -25,7 +25,7 @@ from shards.listing import Listing
 from shards.report import Phase, ShardReport
 from shards.tenure import Tenure
 from spot.backoff import Backoff
-from spot.clock import EPOCH, utc_now
+from spot.clock import EPOCH, monotonic, utc_now
 from spot.coinbase.rest import CoinbaseRest
 from spot.errors import StoreError
 from spot.outage import Outage
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 STATUS_SECONDS = 1.0
 # Writing the last candles, after at most 2 s for closing the connections: all within 6.5 s.
 DRAIN_SECONDS = 3.0
+# Of these for a write that is under way at the end; then it is aborted, and begun again.
+ABORT_SECONDS = 1.0
 RETRY_BASE_SECONDS = 0.2
 RETRY_CAP_SECONDS = 3.0
 
@@ -58,7 +60,6 @@ class Ownership:
         feed: ShardFeed,
     ) -> None:
         self._settings = settings
-        self._database_url = settings.database_url or ""
         self._index = shard_index
         self._pool = pool
         self._rest = rest
@@ -117,7 +118,7 @@ class Ownership:
 
     def _lease(self) -> contextlib.AbstractAsyncContextManager[Lease]:
         return hold_lease(
-            self._database_url,
+            self._settings.database_url or "",
             self._settings.exchange,
             self._index,
             owner=self._owner,
@@ -154,8 +155,8 @@ class Ownership:
                 self._tenure = tenure
                 self._running = tasks.create_task(self._live(tenure), name="tenure")
                 self._outage.end()
-        fields = {"shard": self._index, "epoch": lease.epoch, "products": len(share.mine)}
-        logger.info("shard owned", extra={**fields, "withheld": len(share.withheld)})
+        fields = {"products": len(share.mine), "withheld": len(share.withheld)}
+        logger.info("shard owned", extra={"shard": self._index, "epoch": lease.epoch, **fields})
 
     async def _hold(self, lease: Lease) -> None:
         """Write until the lease is lost, or until the end."""
@@ -167,17 +168,17 @@ class Ownership:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
-        tenure = self._tenure
-        if tenure is None:
+        if (tenure := self._tenure) is None:
             return
         if lease.lost.is_set():
             tenure.suspend()
             self._outage.begin(f"lease lost: {lease.lost_reason}")
         else:
+            ends_at = monotonic() + DRAIN_SECONDS
             await self._stop_running()
-            await tenure.drain(DRAIN_SECONDS)
-            fields = {"shard": self._index, "rows": tenure.writer.rows_written}
-            logger.info("last candles written", extra=fields)
+            await tenure.drain(ends_at - monotonic())
+            rows = tenure.writer.rows_written
+            logger.info("last candles written", extra={"shard": self._index, "rows": rows})
 
     async def _end_tenure(self) -> None:
         """Throw away what was folded: somebody else had the shard, or has some of it now."""
@@ -200,18 +201,21 @@ class Ownership:
     async def _live(self, tenure: Tenure) -> None:
         """Run it; if it ends by itself the next one begins where the store ends."""
         await tenure.run()
-        self._forget_tenure()
+        if tenure is self._tenure:
+            self._forget_tenure()
 
     async def _stop_running(self) -> None:
-        if self._running is not None:
+        if self._running and self._tenure:
+            await self._tenure.writer.rest(ABORT_SECONDS)
             self._running.cancel()
-            await asyncio.wait([self._running])
+            # Only the mender may take longer, on a dead network.
+            await asyncio.wait([self._running], timeout=ABORT_SECONDS)
             self._running = None
 
     # --- products ----------------------------------------------------------------------------
 
     async def _share(self) -> tuple[tuple[str, ...], Share]:
-        """Divide what is wanted by all leases; fence those that nobody holds any more."""
+        """Divide what is wanted by all leases; fence those that nobody holds."""
         exchange, count = self._settings.exchange, self._settings.shard_count
         while True:
             claims = await read_claims(self._pool, exchange, count)
@@ -243,10 +247,7 @@ class Ownership:
     # --- status ------------------------------------------------------------------------------
 
     async def tell(self, report: Callable[[], ShardReport]) -> None:
-        """As the owner, write how the shard fares every second.
-
-        Also look after products that are withheld, or were wanted while they could not be followed.
-        """
+        """As the owner, write how the shard fares every second; follow what is not followed yet."""
         while True:
             tenure = self._tenure
             if tenure is not None and self.is_owner:
@@ -274,8 +275,8 @@ class Ownership:
         if tenure is None:
             return replace(report, **self._counted)
         phase = Phase.OWNER if self.is_owner else Phase.SUSPENDED
-        report = replace(tenure.add_to(report), phase=phase)
-        return replace(report, **(self._counted + tenure.counts()))
+        counts = self._counted + tenure.counts()
+        return replace(tenure.add_to(report), phase=phase, **counts)
 
     def _status(self, tenure: Tenure, report: ShardReport) -> ShardStatus:
         exchange_at = self._feed.exchange_at

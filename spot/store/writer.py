@@ -155,6 +155,18 @@ class BatchWriter:
         if self._connection is not None:
             abort(self._connection)
 
+    async def rest(self, seconds: float) -> None:
+        """Return between two writes, to cancel `run` at once; abort one that takes so long.
+
+        Amid a write on a dead network a cancellation would wait for ten seconds.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(seconds), self._flushing:
+                    return
+            except TimeoutError:
+                self.abort()
+
     async def run(self) -> None:
         """Flush whenever due, for ever; FencedError ends it, trouble with the database does not."""
         while True:

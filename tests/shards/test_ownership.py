@@ -4,20 +4,26 @@ import asyncio
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from shards.feed import ShardFeed
 from shards.report import Phase, ShardReport
-from spot.clock import utc_now
+from spot.clock import monotonic, utc_now
 from spot.coinbase.client import FeedClient
 from spot.coinbase.events import TradesReceived
-from spot.models import Trade
-from spot.store import Pool, hold_lease
+from spot.models import Granularity, Trade
+from spot.store import Pool, candles, hold_lease, open_pool
 from tests.fixtures.ownership import owning
+from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import (
     EXCHANGE,
     end_session,
     eventually,
     until_a_lock_is_waited_for,
 )
+
+# The supervisor kills a shard after 6.5 s, and closing the connections may take two of them.
+LEFT_SECONDS = 4.5
 
 
 def one_frame() -> TradesReceived:
@@ -30,6 +36,13 @@ def one_frame() -> TradesReceived:
         Trade("ETH-USD", 1, Decimal(12), Decimal(1), now),
     )
     return TradesReceived(trades, is_snapshot=True, sent_at=now)
+
+
+def one_trade(number: int) -> TradesReceived:
+    """Return a frame with one trade of now."""
+    now = utc_now()
+    trade = Trade("BTC-USD", number, Decimal(10), Decimal(1), now)
+    return TradesReceived((trade,), is_snapshot=False, sent_at=now)
 
 
 async def test_what_was_counted_outlives_the_lease(database_url: str, pool: Pool) -> None:
@@ -62,3 +75,31 @@ async def end_the_lease(pool: Pool) -> None:
     """End the session of the one who holds the shard once another waits for it."""
     await until_a_lock_is_waited_for(pool)
     await end_session(pool, "spot shard 0 lease")
+
+
+async def test_a_write_on_a_dead_connection_leaves_time_to_drain_at_the_end(
+    database_url: str, pool: Pool, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spot.store.pool.TRUST_SECONDS", 60.0)  # so that it is written to
+    feed = ShardFeed()
+    client = FeedClient(["BTC-USD"], url="ws://127.0.0.1:1", sink=feed, name="0/0")
+
+    def report() -> ShardReport:
+        return ownership.add_to(ShardReport())
+
+    async with (
+        open_pool(proxy.url, application_name="spot proxied", max_size=1) as proxied,
+        owning(database_url, proxied, feed) as ownership,
+    ):
+        await eventually(lambda: ownership.is_owner)
+        feed.received(client, [one_trade(1)])
+        await eventually(lambda: report().rows_written > 0 and not report().rows_pending)
+        proxy.half_open()
+        feed.received(client, [one_trade(2)])
+        await eventually(lambda: report().rows_pending > 0)
+        began = monotonic()
+        assert ownership.finish()
+        await eventually(lambda: not report().rows_pending)
+        assert monotonic() - began < LEFT_SECONDS
+    minutes = await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE)
+    assert sum(minute.trades or 0 for minute in minutes) == 2

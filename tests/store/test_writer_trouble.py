@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from spot.clock import monotonic
 from spot.errors import FencedError, StoreError
 from spot.store import (
     BatchWriter,
@@ -100,9 +101,57 @@ async def test_drain_gives_up_at_its_deadline(
         writer = make_writer(proxied, lease, source)
         proxy.cut()
         source.change(make_candle())
+        began = monotonic()
         assert await writer.drain(0.5) == 1
+        assert monotonic() - began < 3.0
         proxy.restore()
         assert await writer.drain(20) == 0
+
+
+async def test_drain_aborts_a_write_under_way_at_its_deadline(
+    pool: Pool, lease: Lease, source: Source, proxy: PostgresProxy
+) -> None:
+    writer = make_writer(pool, lease, source)
+    source.change(make_candle())
+    await writer.flush()
+    async with (
+        open_pool(proxy.url, application_name="spot proxied") as proxied,
+        pool.connection() as blocker,
+        blocker.transaction(),
+        asyncio.TaskGroup() as tasks,
+    ):
+        writer = make_writer(proxied, lease, source)
+        source.change(make_candle(trades=113, at=20))
+        await blocker.execute("SELECT FROM candles FOR UPDATE")
+        began = monotonic()
+        draining = tasks.create_task(writer.drain(1.0))
+        await until_a_lock_is_waited_for(pool)
+        proxy.stall()
+        assert await draining == 1
+        assert monotonic() - began < 3.0
+        proxy.cut()
+
+
+async def test_rest_comes_between_two_writes_and_aborts_one_on_a_dead_network(
+    pool: Pool, lease: Lease, source: Source, proxy: PostgresProxy
+) -> None:
+    async with open_pool(proxy.url, application_name="spot proxied") as proxied:
+        writer = make_writer(proxied, lease, source)
+        source.change(make_candle())
+        await writer.flush()
+        async with pool.connection() as blocker, blocker.transaction():
+            await blocker.execute("SELECT FROM candles FOR UPDATE")
+            source.change(make_candle(trades=113, at=20))
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(writer.run())
+                await until_a_lock_is_waited_for(pool)
+                proxy.stall()
+                began = monotonic()
+                await writer.rest(0.3)
+                running.cancel()
+            assert monotonic() - began < 3.0
+        assert writer.rows_pending == 1
+        proxy.cut()
 
 
 async def test_new_owner_fences_the_old_one(pool: Pool, source: Source, database_url: str) -> None:
