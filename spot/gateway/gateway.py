@@ -147,7 +147,7 @@ class Gateway:
             streams=health.StreamsHealth(self.hub.streams, self.hub.lagging),
         )
 
-    def heartbeat(self, stream_format: StreamFormat) -> bytes:
+    def heartbeat(self, stream_format: StreamFormat, event_id: str = "") -> bytes:
         """Return the event that tells a stream how fresh all of it is."""
         now = utc_now()
         exchange_at = self.exchange_at()
@@ -161,9 +161,9 @@ class Gateway:
         )
         text = msgspec.json.encode(pulse).decode()
         if stream_format is StreamFormat.JSON:
-            return json_event("heartbeat", text)
+            return json_event("heartbeat", text, event_id=event_id)
         # The underscore keeps the signal out of what the page sends back with every request.
-        return patch_signals(f'{{"_spot":{text}}}')
+        return patch_signals(f'{{"_spot":{text}}}', event_id=event_id)
 
     def _shards(self, now: datetime) -> list[health.ShardHealth]:
         read_seconds_ago = monotonic() - self._statuses_read_at

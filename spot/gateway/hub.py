@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from spot.clock import monotonic, unix_text, utc_now
 from spot.gateway.conflation import Change, Pending
-from spot.gateway.cursor import Position
+from spot.gateway.cursor import Cursor, Position
 from spot.gateway.delivery import Delivery, HubCounts
 from spot.gateway.events import DATASTAR_RETRY_MS, chunk, goodbye, retry_only
 from spot.gateway.histogram import Histogram
@@ -32,6 +32,9 @@ CLOSE_SECONDS = 0.01
 # After a planned close pages return spread over this, not all in one second.
 RETRY_MS = (500, 3_000)
 FAN_OUT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+# Makes an event of a format with this id.
+MakePayload = Callable[[StreamFormat, str], bytes]
+Frames = dict[StreamFormat, tuple[bytes, bytes]]
 
 
 class Hub:
@@ -54,6 +57,8 @@ class Hub:
         self._clock = clock
         self._pending = Pending()
         self._topics = Topics()
+        # Up to here every stream has all that is written to it; None while a tick writes.
+        self._place: Cursor | None = None
         self._subscribers: dict[Subscriber, Topic] = {}
         self._delivery = Delivery(
             self._subscribers,
@@ -164,6 +169,7 @@ class Hub:
 
     async def tick(self) -> None:
         """Write what is new to everybody it concerns."""
+        self._place, place = None, self.memory.place()
         for change in self._pending.take():
             for topic in self._topics.of(change.stream_key):
                 before = topic.pending.conflated
@@ -176,18 +182,23 @@ class Hub:
             changes = topic.take_if_due(self._clock())
             if changes:
                 written = await self._fan_out(topic, changes, written)
+        self._place = place
         if written:
             self.fan_out_seconds.add(self._clock() - started)
 
-    def ride(self, make_payload: Callable[[StreamFormat], bytes]) -> None:
+    def ride(self, make_payload: MakePayload) -> None:
         """Let an event go with whatever is written next, for which it costs no write of its own."""
-        payloads = {f: make_payload(f) for f in StreamFormat}
+        payloads = {f: make_payload(f, "") for f in StreamFormat}
         for topic in self._topics:
             topic.rider = payloads[topic.subscription.format]
 
-    async def broadcast(self, make_payload: Callable[[StreamFormat], bytes]) -> None:
-        """Write one event to every stream that flows, unless one rode along since the last."""
-        frames = {f: (payload := make_payload(f), chunk(payload)) for f in StreamFormat}
+    async def broadcast(self, make_payload: MakePayload) -> None:
+        """Write one event to every stream that flows, unless one rode along since the last.
+
+        Where a stream lacks nothing the event's id says so: one of a quiet market would else come
+        back with an id that nobody knows any more.
+        """
+        place, named, plain = self._frames(make_payload)
         now = self._clock()
         ridden = {topic for topic in self._topics if topic.has_ridden}
         for topic in self._topics:
@@ -196,9 +207,23 @@ class Hub:
             if now >= subscriber.expires_at:
                 self._say_goodbye(subscriber, "lifetime")
             elif topic not in ridden and subscriber.is_flowing:
+                is_even = not topic.pending and subscriber.joined_sequence <= place
+                frames = named if is_even else plain
                 self._delivery.write(subscriber, *frames[topic.subscription.format])
             if number % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
+                place, named, plain = self._frames(make_payload)  # a tick may have come
+
+    def _frames(self, make_payload: MakePayload) -> tuple[int, Frames, Frames]:
+        """Return the number up to which all is written, and an event with and without its id."""
+        place, event_id = (
+            (-1, "") if self._place is None else (self._place.sequence, self._place.text)
+        )
+        named, plain = (
+            {f: (payload := make_payload(f, text), chunk(payload)) for f in StreamFormat}
+            for text in (event_id, "")
+        )
+        return place, named, plain
 
     async def close_all(self, reason: str, over_seconds: float) -> None:
         """End every stream, spread over at most this time, so that not all return at once."""

@@ -23,6 +23,8 @@ KNOWN_STARTS = 8
 REPLAY_CHANGES = 50_000
 # Notifications whose place in the order is remembered: half an hour of one shard, in 10 MB.
 KNOWN_PLACES = 36_000
+# A row behind the last of any notification, which has 8000 bytes.
+PAST_ROWS = 10_000
 # A completion that was read, and whose notification may yet come or was lost, is sent again for so
 # long to streams that come from another gateway: longer than that one needs to read it, too.
 UNPLACED_US = 120_000_000
@@ -92,6 +94,12 @@ class CandleMemory:
         self._places[position] = self.sequence
         if len(self._places) > KNOWN_PLACES:
             del self._places[next(iter(self._places))]
+
+    def place(self) -> Cursor | None:
+        """Return the point behind all that happened so far; None where only this gateway knows it."""
+        if not self.is_exact or not self._places:
+            return None
+        return Cursor(self.epoch, self.sequence, next(reversed(self._places)), PAST_ROWS)
 
     def learn(
         self,

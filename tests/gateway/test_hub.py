@@ -218,10 +218,10 @@ async def test_heartbeat_reaches_every_format_and_ends_old_streams() -> None:
     young, old = Socket(), Socket()
     hub.join(ALL, Subscriber(young))
     hub.join(ELEMENTS, Subscriber(old, expires_at=clock.now + 10))
-    await hub.broadcast(lambda f: f"event: beat\ndata: {f}\n\n".encode())
+    await hub.broadcast(lambda f, _: f"event: beat\ndata: {f}\n\n".encode())
     assert [e.data for e in young.events + old.events] == ["json", "datastar"]
     clock.now += 11
-    await hub.broadcast(lambda f: f"event: beat\ndata: {f}\n\n".encode())
+    await hub.broadcast(lambda f, _: f"event: beat\ndata: {f}\n\n".encode())
     assert old.is_aborted
     assert not young.is_aborted
 
