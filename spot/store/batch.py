@@ -18,6 +18,8 @@ class CandleBatch:
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
         self._waiting: dict[CandleKey, Candle] = {}
+        # All of their keys, the first last, from one take to the next; empty: news came.
+        self._sorted: list[CandleKey] = []
         self._since: float | None = None  # when the oldest of them came
         self._taken_since: float | None = None  # and of those whose writing is under way
         self.refused = 0  # found no room, or were dropped for those that did not
@@ -35,6 +37,7 @@ class CandleBatch:
                 self.refused += 1
                 return False
             self._waiting[key] = candle
+            self._sorted = []
             if self._since is None:
                 self._since = now
         elif outranks(candle, waiting):
@@ -44,6 +47,7 @@ class CandleBatch:
     def put_all(self, candles: Iterable[Candle], now: float = 0.0) -> None:
         """Do `put` with each: in one loop, because a flush has thousands."""
         waiting, most = self._waiting, self._max_rows
+        self._sorted = []
         for candle in candles:
             key = CandleKey(candle.product_id, candle.granularity, candle.start)
             if len(waiting) >= most or waiting.setdefault(key, candle) is not candle:
@@ -55,7 +59,7 @@ class CandleBatch:
         """Forget what waits, as refused too."""
         self.refused += len(self._waiting)
         self._waiting.clear()
-        self._since = None
+        self._sorted, self._since = [], None
 
     @property
     def product_ids(self) -> set[str]:
@@ -69,17 +73,19 @@ class CandleBatch:
         its minutes, and take the trades in between for folded.
         """
         self._taken_since = self._since
-        keys = sorted(self._waiting)
+        keys = self._sorted or sorted(self._waiting, reverse=True)
         if len(keys) <= limit:
-            everything = [self._waiting[key] for key in keys]
+            everything = [self._waiting[key] for key in reversed(keys)]
             self._waiting.clear()
-            self._since = None
+            self._sorted, self._since = [], None
             return everything
-        last = keys[limit - 1].product_id
-        while limit < len(keys) and keys[limit].product_id == last:
+        last = keys[-limit].product_id
+        while limit < len(keys) and keys[-limit - 1].product_id == last:
             limit += 1
-        del keys[limit:]
-        return [self._waiting.pop(key) for key in keys]
+        taken = keys[-limit:]
+        del keys[-limit:]
+        self._sorted = keys
+        return [self._waiting.pop(key) for key in reversed(taken)]
 
     def written(self) -> None:
         """What was taken is in the table."""
@@ -87,6 +93,7 @@ class CandleBatch:
 
     def give_back(self, candles: Iterable[Candle]) -> None:
         """Let candles of a failed write wait again, except where newer news came meanwhile."""
+        self._sorted = []
         for candle in candles:
             waiting = self._waiting.get(candle.key)
             # They were inside the bound when they were taken: they always find room.

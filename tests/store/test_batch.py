@@ -63,6 +63,28 @@ def test_take_is_sorted_by_key_and_limited_to_whole_products() -> None:
     assert [c.start - START for c in batch.take(4)] == [0, 60, 120]
 
 
+class CountedName(str):
+    """A name that counts how often it was compared."""
+
+    __slots__ = ()
+    compared = 0
+
+    def __lt__(self, other: str) -> bool:
+        CountedName.compared += 1
+        return str.__lt__(self, other)
+
+
+def test_a_long_batch_is_sorted_once_for_all_chunks() -> None:
+    names = [CountedName(f"{number * 7919 % 1_000:04}-USD") for number in range(1_000)]
+    batch = CandleBatch(1_000)
+    batch.put_all(make_candle(product_id=name) for name in names)
+    CountedName.compared = 0
+    chunks = [batch.take(10) for _ in range(100)]
+    assert [c.product_id for chunk in chunks for c in chunk] == sorted(map(str, names))
+    assert len(batch) == 0
+    assert CountedName.compared < 10_000
+
+
 def test_given_back_candles_wait_again_unless_newer_news_came() -> None:
     batch = CandleBatch(10)
     old, other = make_candle(trades=1, at=1), make_candle(start=START + 60)
@@ -138,7 +160,9 @@ def test_failed_writes_lose_nothing(states: list[Candle], data: st.DataObject) -
         if known is None or outranks(state, known):
             expected[state.key] = state
         if data.draw(st.booleans()):
-            batch.give_back(batch.take(data.draw(st.integers(1, 3))))
+            taken = batch.take(data.draw(st.integers(1, 3)))
+            assert taken == sorted(taken, key=lambda candle: candle.key)
+            batch.give_back(taken)
     assert {c.key: c for c in batch.take(100)} == expected
 
 
@@ -152,6 +176,23 @@ def test_many_at_once_wait_as_one_by_one(states: list[Candle], most: int) -> Non
     assert together.refused == alone.refused
     assert together.take(1_000) == alone.take(1_000)
     assert len(together) == 0
+
+
+@given(st.lists(candle_states(), max_size=30), st.data())
+def test_chunks_are_the_whole_in_order_whatever_comes_between(
+    states: list[Candle], data: st.DataObject
+) -> None:
+    batch = CandleBatch(100)
+    written: list[Candle] = []
+    for state in states:
+        batch.put(state)
+        if data.draw(st.booleans()):
+            taken = batch.take(data.draw(st.integers(1, 3)))
+            assert taken == sorted(taken, key=lambda candle: candle.key)
+            assert not batch.product_ids & {c.product_id for c in taken}
+            written += taken
+    written += batch.take(100)
+    assert {c.key for c in written} == {c.key for c in states}
 
 
 @given(candle_states(), candle_states())
