@@ -270,14 +270,15 @@ SAVE_GAP = """
     WHERE trade_gaps.repaired_at IS NULL OR trade_gaps.last_id IS NULL
 """
 READ_GAPS = """
+    WITH open AS (
+        SELECT product_id, min(after_at) - interval '2 days' AS since
+        FROM trade_gaps WHERE exchange = %(exchange)s AND repaired_at IS NULL GROUP BY product_id
+    )
     SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
-    FROM trade_gaps
+    FROM trade_gaps LEFT JOIN open USING (product_id)
     WHERE exchange = %(exchange)s
       AND (repaired_at IS NULL OR (%(since)s::timestamptz IS NOT NULL AND (
-          first_id = 1 OR before_at >= least(%(since)s, (
-              SELECT min(o.after_at) - interval '2 days' FROM trade_gaps o
-              WHERE o.exchange = trade_gaps.exchange AND o.product_id = trade_gaps.product_id
-                AND o.repaired_at IS NULL)))))
+          first_id = 1 OR before_at >= least(%(since)s, open.since))))
       AND (%(product_ids)s::text[] IS NULL OR product_id = ANY (%(product_ids)s::text[]))
     ORDER BY product_id, first_id
 """
@@ -289,7 +290,8 @@ READ_NEWEST_TRADED = _CANDLE_COLUMNS + SQL("""
         SELECT * FROM candles
         WHERE exchange = %(exchange)s AND product_id = wanted.product_id
           AND granularity = %(granularity)s::candle_granularity
-          AND start >= to_timestamp(wanted.start) AND last_trade_id IS NOT NULL
+          AND start >= to_timestamp(%(oldest)s) AND start >= to_timestamp(wanted.start)
+          AND last_trade_id IS NOT NULL
         ORDER BY start DESC LIMIT 1
     ) AS c
 """)

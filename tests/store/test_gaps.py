@@ -1,12 +1,14 @@
 """The holes in the trade ids."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from spot.clock import from_unix
 from spot.errors import StoreError
 from spot.models import MENDED_BY_FEED, UNKNOWN_AT, UNKNOWN_ID
-from spot.store import Pool, connect, gaps_since, open_gaps, save_gaps
+from spot.store import Pool, connect, gaps_since, open_gaps, save_gaps, statements
 from spot.store.survey import touching_gaps
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, make_gap
@@ -58,6 +60,26 @@ async def test_gaps_since_reach_back_to_the_days_before_an_old_open_hole(pool: P
     others.append(make_gap("ETH-USD", first_id=30, at=older, how="candles"))
     await save_gaps(pool, EXCHANGE, [*wanted, *others])
     assert await gaps_since(pool, EXCHANGE, None, from_unix(START - 60)) == wanted
+
+
+async def test_many_gaps_are_gone_through_once(pool: Pool) -> None:
+    """With a look at a product's open ones for each mended one, a bad day would be quadratic."""
+    numbers = range(10, 2_010, 4)
+    gaps = [make_gap(first_id=n, how="trades" if n % 8 else None) for n in numbers]
+    await save_gaps(pool, EXCHANGE, gaps)
+    parameters = {"exchange": EXCHANGE, "product_ids": None, "since": from_unix(START + 60)}
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {statements.READ_GAPS}", parameters
+        )
+        [([plan],)] = await cursor.fetchall()
+    assert most_loops(plan["Plan"]) < len(gaps) / 4
+
+
+def most_loops(node: dict[str, Any]) -> int:
+    """Return how often the busiest part of a plan ran."""
+    parts = (most_loops(part) for part in node.get("Plans", ()))
+    return max([int(node["Actual Loops"]), *parts])
 
 
 async def test_cut_connection_is_a_store_error(proxy: PostgresProxy) -> None:

@@ -20,6 +20,7 @@ from spot.store import (
     upsert_candles,
 )
 from spot.store.history import HistoryPage, known_stretches, read_marks, save_page
+from spot.store.reader import newest_traded_minutes
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, make_candle
 
@@ -167,6 +168,7 @@ async def test_no_read_of_young_candles_opens_the_old_partitions(
             lambda: candles(connection, EXCHANGE, "BTC-USD", minute, limit=50),
             lambda: candles(connection, EXCHANGE, "BTC-USD", minute, start=now - 3_600),
             lambda: candles_since(connection, EXCHANGE, minute, {"BTC-USD": now - 3_600}),
+            lambda: newest_traded_minutes(connection, EXCHANGE, {"BTC-USD": now - 3_600}),
             lambda: known_stretches(connection, EXCHANGE, page),
             lambda: read_marks(connection, EXCHANGE, page),
         ]
