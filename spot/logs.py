@@ -34,8 +34,9 @@ def set_up(level: str, *, program: str, stream: TextIO | None = None) -> None:
     root.setLevel(level)
     # One line per request is ours to write, with our fields.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    # An outage of the database is told by who needs it, counted; the pool would tell each attempt.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # An outage of the database is told by who needs it, counted; the driver would tell each attempt
+    # and each connection that breaks.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

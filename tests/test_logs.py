@@ -67,3 +67,11 @@ def test_a_second_set_up_replaces_the_first_and_the_level_holds() -> None:
     logging.getLogger("spot.test").warning("news")
     assert former.getvalue() == ""
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["news"]
+
+
+@pytest.mark.parametrize("name", ["psycopg", "psycopg.pool"])
+def test_the_driver_tells_no_outage_beside_ours(name: str) -> None:
+    stream = io.StringIO()
+    logs.set_up("DEBUG", program="shard 3", stream=stream)
+    logging.getLogger(name).warning("error ignored terminating a pipeline")
+    assert stream.getvalue() == ""
