@@ -44,3 +44,5 @@ END $f$;
 COMMENT ON FUNCTION candles_drop_before(timestamptz, candle_granularity[]) IS
     'Drop partitions or chunks that ended before a moment and return how many; on a hypertable, for some granularities only,'
     ' delete up to 20000 older rows and return how many: repeat until 0. Call it in a statement of its own';
+
+COMMENT ON COLUMN candles.last_trade_id IS 'Id of the last trade inside; null where the exchange told only the candle';

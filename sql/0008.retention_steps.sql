@@ -49,3 +49,7 @@ END $f$;
 COMMENT ON FUNCTION candles_drop_before(timestamptz, candle_granularity[]) IS
     'Drop up to five partitions, or the chunks, that ended before a moment and return how many; on a hypertable, for some'
     ' granularities only, delete up to 20000 older rows and return how many: repeat until 0. Call it in a statement of its own';
+
+-- A candle of the exchange's that took the place of a fold keeps the id that is known.
+COMMENT ON COLUMN candles.last_trade_id IS
+    'Id of the newest trade inside that is known; null where the exchange told only the candle';
