@@ -247,8 +247,8 @@ def _backend(database_url: str, storage: str | None) -> Iterator[_Backend]:
             backend.connection.close()
     except psycopg.errors.LockNotAvailable as exc:
         raise StoreError(
-            f"a table was in use for {DDL_LOCK_SECONDS} seconds, so nothing was changed:"
-            " end long transactions and try again"
+            f"a table was in use for {DDL_LOCK_SECONDS} seconds: nothing is half done, and what was"
+            " done before stays; end long transactions and try again"
         ) from exc
     except yoyo.exceptions.LockTimeout as exc:
         raise StoreError(

@@ -7,12 +7,12 @@ import psycopg
 import pytest
 
 from spot.cli import main
-from spot.clock import utc_now
+from spot.clock import from_unix, utc_now
 from spot.errors import StoreError
 from spot.models import Granularity
-from spot.store import maintenance, schema, upsert_candles
+from spot.store import connect, maintenance, save_gaps, schema, upsert_candles
 from spot.store.pool import prepare_writer
-from tests.fixtures.store import EXCHANGE, make_candle
+from tests.fixtures.store import EXCHANGE, make_candle, make_gap
 
 DAY = 86_400
 TODAY = Granularity.ONE_DAY.floor(utc_now())
@@ -50,9 +50,9 @@ async def test_each_granularity_is_kept_as_long_as_its_own_rule_says(database_ur
     await store(database_url, MINUTE, 0, 29, 32, 400)
     await store(database_url, FIVE, 0, 400, 800)
     with maintenance.connect(database_url) as connection:
-        dropped = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 365 * 2)])
+        dropped = list(maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)]))
         assert [(d.granularity, d.parts) for d in dropped] == [(MINUTE, 2), (FIVE, 1)]
-        again = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 365 * 2)])
+        again = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)])
         assert [d.parts for d in again] == [0, 0]
     assert ages(database_url, MINUTE) == [0, 29]
     assert ages(database_url, FIVE) == [0, 400]
@@ -75,18 +75,89 @@ async def test_a_drop_that_readers_hold_up_is_tried_again_then_told(database_url
         assert (dropped.parts, len(pauses)) == (1, 1)
 
 
-async def test_readers_that_never_end_are_told(
+async def test_readers_that_never_end_are_told_and_hold_up_nothing_else(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(maintenance, "DROP_TRIES", 1)
     await store(database_url, MINUTE, 100)
+    await store(database_url, FIVE, 200)
+    told: list[Granularity] = []
     with (
         psycopg.connect(database_url) as reader,
         maintenance.connect(database_url) as connection,
     ):
         reader.execute("SELECT FROM candles WHERE granularity = 'ONE_MINUTE'")
+        dropping = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 60)])
         with pytest.raises(StoreError, match="ONE_MINUTE was being read"):
-            maintenance.drop_old(connection, utc_now(), [(MINUTE, 30)])
+            told.extend(dropped.granularity for dropped in dropping)
+        reader.rollback()
+    assert told == [MINUTE, FIVE]
+    assert (ages(database_url, MINUTE), ages(database_url, FIVE)) == ([100], [])
+
+
+async def test_what_went_with_a_limit_for_all_is_counted(database_url: str) -> None:
+    await store(database_url, MINUTE, 0, 100, 200)
+    await store(database_url, FIVE, 0, 400)
+    everything = [(granularity, 30) for granularity in Granularity]
+    with maintenance.connect(database_url) as connection:
+        dropped = maintenance.drop_old(connection, utc_now(), everything)
+        assert {d.granularity: d.parts for d in dropped if d.parts} == {MINUTE: 2, FIVE: 1}
+
+
+async def test_a_step_that_worked_is_a_reason_to_go_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers that come and go hold up one step each: their tries must not add up."""
+    monkeypatch.setattr(maintenance, "DROP_TRIES", 2)
+    await store(database_url, MINUTE, *range(100, 112))
+    with (
+        psycopg.connect(database_url) as first,
+        psycopg.connect(database_url) as second,
+        maintenance.connect(database_url) as connection,
+    ):
+        readers = [second, first]
+        for reader, age in ((first, 111), (second, 104)):
+            day = from_unix(TODAY - age * DAY)
+            reader.execute(f"LOCK TABLE candles_1m_p{day:%Y%m%d} IN ACCESS SHARE MODE".encode())
+
+        def end_one(seconds: float) -> None:
+            readers.pop().rollback()
+
+        [dropped] = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30)], pause=end_one)
+    assert (dropped.parts, readers) == (12, [])
+
+
+async def test_what_is_known_about_dropped_candles_goes_with_them(database_url: str) -> None:
+    now = utc_now()
+    old, young = now - timedelta(days=50), now - timedelta(days=5)
+    async with connect(database_url, application_name="spot test") as writer:
+        at = int(old.timestamp())
+        kept = [
+            make_gap(first_id=1, at=at, how="candles"),
+            make_gap(first_id=20, at=at),
+            make_gap(first_id=30, at=int(young.timestamp()), how="trades"),
+        ]
+        await save_gaps(writer, EXCHANGE, [*kept, make_gap(first_id=10, at=at, how="trades")])
+        for granularity, end in ((MINUTE, old), (MINUTE, young), (FIVE, old)):
+            await writer.execute(
+                "INSERT INTO history_pages VALUES (%s, 'BTC-USD', %s, %s, %s, 0, now())",
+                (EXCHANGE, granularity.value, end - timedelta(hours=1), end),
+            )
+        everything = [(granularity, 30) for granularity in Granularity if granularity is not FIVE]
+        with maintenance.connect(database_url) as connection:
+            list(maintenance.drop_old(connection, now, everything))
+            cursor = await writer.execute("SELECT count(*) FROM trade_gaps")
+            assert await cursor.fetchone() == (4,)  # five-minute candles are kept for ever
+            list(maintenance.drop_old(connection, now, [*everything, (FIVE, 60)]))
+            cursor = await writer.execute("SELECT count(*) FROM trade_gaps")
+            assert await cursor.fetchone() == (4,)
+            cursor = await writer.execute(
+                "SELECT granularity::text, until FROM history_pages ORDER BY 1"
+            )
+            assert await cursor.fetchall() == [("FIVE_MINUTE", old), ("ONE_MINUTE", young)]
+            list(maintenance.drop_old(connection, now, [*everything, (FIVE, 40)]))
+            cursor = await writer.execute("SELECT first_id FROM trade_gaps ORDER BY 1")
+            assert await cursor.fetchall() == [(1,), (20,), (30,)]
 
 
 @pytest.fixture
@@ -104,11 +175,12 @@ async def test_retention_on_a_hypertable(hypertable_url: str) -> None:
     with maintenance.connect(hypertable_url) as connection:
         assert maintenance.make_ahead(connection, utc_now(), timedelta(days=14)) == 0
         assert maintenance.ready_until(connection) is None
-        maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)])
+        list(maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)]))
         assert ages(hypertable_url, MINUTE) == [0, 29]
         assert ages(hypertable_url, FIVE) == [0, 400]
-        maintenance.drop_old(connection, utc_now(), everything)
+        dropped = list(maintenance.drop_old(connection, utc_now(), everything))
         assert ages(hypertable_url, FIVE) == [0]
+        assert sum(d.parts for d in dropped) > 0
 
 
 async def test_the_command_does_both_and_can_rehearse(
