@@ -1,6 +1,5 @@
 """When the writer writes: at once after a quiet moment, and never forgets what was not announced."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,7 +28,7 @@ async def waiting(pool: Pool, lease: Lease, source: Source) -> AsyncIterator[Bat
         flush_seconds=FLUSH_SECONDS, max_rows=100,
     )  # fmt: skip
     async with running(writer):
-        await asyncio.sleep(0.2)
+        await eventually(lambda: source.collections > 0)
         yield writer
 
 
