@@ -7,7 +7,7 @@ SpotError
 ├── FrameError          one message of the exchange is malformed; it alone is dropped
 ├── ConnectError        no WebSocket to the exchange came to be; the client tries again
 ├── ExchangeError       a REST answer of the exchange that is not the wanted one
-├── StoreError          the database refuses
+├── StoreError          the database refuses, or cannot be reached
 │   ├── SchemaError     the tables are missing or of another version
 │   └── FencedError     another process owns this shard now: stop writing
 └── LocalError          something of `spot up` on this machine cannot start
@@ -56,7 +56,7 @@ class ExchangeError(SpotError):
 
 
 class StoreError(SpotError):
-    """The database answered, and the answer is no."""
+    """The database refuses, does not answer, or holds what is not ours; the text says which."""
 
 
 class SchemaError(StoreError):

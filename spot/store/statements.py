@@ -1,4 +1,5 @@
-"""The SQL of shards and gateways; that of operators is in `history_statements` and beside its use.
+"""The SQL of shards and gateways; that of operators is in `history_statements` and beside its use,
+as are LISTEN and the look at the schema.
 
 The guard of the upsert is the law of the table: newer information only, nothing for what did not
 change, and a complete candle never becomes incomplete again. It makes every write idempotent.
