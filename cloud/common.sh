@@ -78,7 +78,7 @@ ask() {
 
 # What gcloud says of a thing that is not there, each service in words of its own. Any other error, a
 # refusal above all, says nothing about the thing.
-ABSENT='ERROR: \(gcloud\..*(NOT_FOUND|[Nn]ot found|HTTPError 404|does not exist|Cannot find )'
+ABSENT='ERROR: \(gcloud\..*(NOT_FOUND|(Not|not) found|HTTPError 404|does not exist|Cannot find )'
 REFUSED='PERMISSION_DENIED|HTTPError 40[13]|[Pp]ermission'
 
 # exists COMMAND...: whether a `describe` finds something; in a dry run nothing exists.

@@ -45,7 +45,11 @@ _COUNTERS = (
     ),
     _Number("trades_foreign", "trades_foreign", "Of products it does not write, see withheld"),
     _Number("rows_written", "rows_written", "Candle rows changed in the table"),
-    _Number("rows_refused", "rows_refused", "Candles that found the batch full"),
+    _Number(
+        "rows_refused",
+        "rows_refused",
+        "Candles that were dropped because more waited than there is room for",
+    ),
     _Number("rows_rejected", "rows_rejected", "Candles the table refused"),
     _Number("flushes", "flushes", "Writes that changed something"),
     _Number("write_failures", "write_failures", "Writes that failed and are tried again"),

@@ -34,7 +34,7 @@ URLS = [
     ("postgresql://somebody:a[hunter2@127.0.0.1:1/spot", ("hunter2",)),
     ("postgresql://somebody:hun\u2100ter2@127.0.0.1:1/spot", ("hun", "ter2")),
     ("postgresql://somebody:12/hunter2@127.0.0.1:1/spot", ("hunter2",)),
-    ("postgresql://somebody:12/h?unter=2@127.0.0.1:1/spot", ("unter",)),
+    ("postgresql://somebody:12/h?zebra=2@127.0.0.1:1/spot", ("zebra",)),
 ]
 
 
