@@ -8,6 +8,8 @@ one transaction; split what is longer than `SPOT_FLUSH_ROWS` before calling.
 from collections.abc import Iterable, Sequence
 
 import psycopg
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
 
 from spot.errors import FencedError
 from spot.models import Candle, CandleKey, Granularity, TradeGap
@@ -78,11 +80,14 @@ async def _write_once(
                 await copy.write("".join(piece))
                 lines += piece
         # After the COPY: a process stopped inside one must not make the next owner wait for it.
-        if lease is not None:
-            await pass_fence(connection, lease)
+        # Sent together with the upsert, which is taken back if the fence turns out to be passed.
+        async with connection.pipeline():
+            fence = await ask_fence(connection, lease) if lease else None
+            await cursor.execute(statements.UPSERT_STAGE, (exchange, len(candles)))
+        if lease and fence:
+            await pass_fence(fence, lease)
         if gaps:
             await write_gaps(connection, exchange, gaps)
-        await cursor.execute(statements.UPSERT_STAGE, (exchange, len(candles)))
         rows = await cursor.fetchall()
     changed: int = rows[0][0]
     if changed == len(candles):
@@ -94,16 +99,15 @@ async def _write_once(
     return [line for candle, line in zip(candles, lines, strict=True) if candle.key in keys]
 
 
-async def pass_fence(connection: Connection, lease: Lease) -> None:
-    """Hold the fence until the transaction ends, or raise FencedError."""
-    async with connection.pipeline():
-        await connection.execute(
-            statements.SHARE_FENCE, (fence_key(lease.exchange), lease.shard_index)
-        )
-        cursor = await connection.execute(
-            statements.READ_EPOCH, (lease.exchange, lease.shard_index)
-        )
-    row = await cursor.fetchone()
+async def ask_fence(connection: Connection, lease: Lease) -> AsyncCursor[TupleRow]:
+    """Hold the fence until the transaction ends; return what tells the epoch, for `pass_fence`."""
+    await connection.execute(statements.SHARE_FENCE, (fence_key(lease.exchange), lease.shard_index))
+    return await connection.execute(statements.READ_EPOCH, (lease.exchange, lease.shard_index))
+
+
+async def pass_fence(epoch: AsyncCursor[TupleRow], lease: Lease) -> None:
+    """Go on if nobody took the lease meanwhile; else FencedError."""
+    row = await epoch.fetchone()
     if row is None or row[0] != lease.epoch:
         raise FencedError(lease.shard_index, lease.epoch)
 

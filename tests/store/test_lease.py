@@ -18,7 +18,7 @@ from spot.store import (
     upsert_candles,
 )
 from spot.store.lease import fence_key, lease_key
-from spot.store.upsert import pass_fence
+from spot.store.upsert import ask_fence, pass_fence
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import (
     EXCHANGE,
@@ -216,7 +216,7 @@ async def test_the_fence_holds_whatever_the_database_isolates_by_default(
 
 async def test_fence_alone_makes_no_transaction_that_must_flush(pool: Pool, lease: Lease) -> None:
     async with pool.connection() as connection, connection.transaction():
-        await pass_fence(connection, lease)
+        await pass_fence(await ask_fence(connection, lease), lease)
         cursor = await connection.execute("SELECT pg_current_xact_id_if_assigned()")
         assert await cursor.fetchone() == (None,)
 
