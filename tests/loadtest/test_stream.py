@@ -34,7 +34,7 @@ IN_A_TIME = stream_of(1, StreamFormat.JSON).index(b'"now":"') + 45
 
 @example([IN_A_TIME], StreamFormat.JSON, 1)
 @example([1, 72, 16], StreamFormat.DATASTAR, 1)  # a piece shorter than any event's first line
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.integers(1, 400), max_size=30),
     st.sampled_from(list(StreamFormat)),
