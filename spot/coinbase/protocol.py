@@ -126,8 +126,7 @@ class Protocol:
         if self._renewal.is_waiting and len(said) + renewal.MESSAGES <= most:
             said += self._renewal.say(now, self.product_ids)
         elif any(r.channel == TRADES and r.type == "subscribe" for r in said):
-            due_at = now + self._timeouts.first_data_seconds
-            self._trades_due_at = min(self._trades_due_at, due_at)
+            self._trades_due_at = min(self._trades_due_at, now + self._timeouts.first_data_seconds)
             if self._unheard_due_at == NEVER:
                 self._unheard_due_at = now + self._unheard_pause.next()
         if said and self._confirm_due_at == NEVER:
@@ -166,7 +165,9 @@ class Protocol:
             reason = f"no answer to subscribing {', '.join(sorted(self._unconfirmed))}"
             return f"{reason}: {self._last_error}" if self._last_error else reason
         if now >= self._renewal.answer_due_at:
-            return "no trades, not even when asked for snapshots"
+            if not self._renewal.is_answered:
+                return "no trades, not even when asked for snapshots"
+            self._renewal.end_waiting(now, self.live_products)
         if now >= min(self._trades_due_at, self._renewal.wanted_at):
             self._trades_due_at = NEVER  # until the answer
             self._renewal.decide()

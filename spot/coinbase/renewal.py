@@ -40,6 +40,7 @@ class Renewal:
         self.wanted_at = NEVER  # something was lost: to be decided then
         self.is_waiting = False  # decided, and not said yet
         self.answer_due_at = NEVER
+        self.is_answered = False  # by a snapshot at all
         self.blind: frozenset[str] = frozenset()
         self._answer_seconds = answer_seconds
         self._pause = Pause(_FIRST_PAUSE_SECONDS)
@@ -59,7 +60,7 @@ class Renewal:
         """Return what to send at once; from now on these products are blind."""
         self.is_waiting = False
         self.blind = frozenset(product_ids)
-        self.answer_due_at = now + self._answer_seconds
+        self.answer_due_at, self.is_answered = now + self._answer_seconds, False
         self._not_before = now + self._pause.next()
         return [
             Request("unsubscribe", TRADES, product_ids),
@@ -68,9 +69,17 @@ class Renewal:
 
     def answered(self, product_ids: Iterable[str]) -> None:
         """Take a snapshot of these products, or one of nobody's: the connection is no dead one."""
-        self.answer_due_at = NEVER
+        self.is_answered = True
         if self.blind:
             self.blind = self.blind.difference(product_ids)
+        if not self.blind:
+            self.answer_due_at = NEVER
+
+    def end_waiting(self, now: float, live: frozenset[str]) -> None:
+        """Ask again, after a pause, if a product that was heard before got no snapshot."""
+        self.answer_due_at = NEVER
+        if self.blind & live:
+            self.suspect(now)
 
     def seeing(self, product_ids: tuple[str, ...]) -> tuple[str, ...]:
         """Return those of the products that are not blind."""

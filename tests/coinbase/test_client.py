@@ -16,6 +16,7 @@ from tests.fixtures.feed_client import (
     Recorder,
     close_after_subscribing,
     drop_after_subscribing,
+    lose_one_frame,
     make_client,
     running,
     with_timeouts,
@@ -119,13 +120,7 @@ async def test_heart_without_trades_is_asked_and_then_left(feed_server: FeedServ
 async def test_lost_frame_brings_fresh_snapshots_on_the_same_connection(
     feed_server: FeedServer,
 ) -> None:
-    async def lose_one(conversation: Conversation) -> None:
-        await conversation.take_subscriptions()
-        conversation.sequence_num += 1
-        await conversation.send("market_trades", trades_event("A-USD", 30))
-        await conversation.serve()
-
-    feed_server.plans = [lose_one]
+    feed_server.plans = [lose_one_frame]
     sink = Recorder()
     client = make_client(feed_server.url, sink)
     async with running(client):

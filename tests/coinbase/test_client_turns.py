@@ -5,8 +5,8 @@ import asyncio
 from spot.clock import monotonic
 from spot.coinbase.client import FeedClient
 from spot.coinbase.limiter import RateLimiter
-from tests.fixtures.coinbase import Conversation, FeedServer, eventually, trades_event
-from tests.fixtures.feed_client import Recorder, running, with_timeouts
+from tests.fixtures.coinbase import FeedServer, eventually
+from tests.fixtures.feed_client import Recorder, lose_one_frame, running, with_timeouts
 
 
 async def test_products_changed_during_the_handshake_are_subscribed(
@@ -40,13 +40,7 @@ async def test_deadlines_pass_while_a_turn_is_awaited(feed_server: FeedServer) -
             if client.frames:
                 await asyncio.Event().wait()
 
-    async def lose_one_and_fall_silent(conversation: Conversation) -> None:
-        await conversation.take_subscriptions()
-        conversation.sequence_num += 1
-        await conversation.send("market_trades", trades_event("A-USD", 30))
-        await conversation.serve()
-
-    feed_server.plans = [lose_one_and_fall_silent]
+    feed_server.plans = [lose_one_frame]
     sink = Recorder()
     client = FeedClient(
         ["A-USD"],
@@ -87,13 +81,7 @@ async def test_renewal_takes_one_turn_of_the_shared_budget(feed_server: FeedServ
             self.turns.append(permits)
             await super().acquire(permits)
 
-    async def lose_one(conversation: Conversation) -> None:
-        await conversation.take_subscriptions()
-        conversation.sequence_num += 1
-        await conversation.send("market_trades", trades_event("A-USD", 30))
-        await conversation.serve()
-
-    feed_server.plans = [lose_one]
+    feed_server.plans = [lose_one_frame]
     gate = Counted(1_000)
     sink = Recorder()
     client = FeedClient(["A-USD"], url=feed_server.url, sink=sink, name="test", message_gate=gate)

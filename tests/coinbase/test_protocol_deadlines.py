@@ -277,3 +277,22 @@ def proven(events: list[FeedEvent]) -> tuple[str, ...]:
     (event,) = events
     assert isinstance(event, HeartbeatReceived)
     return event.product_ids
+
+
+def test_a_renewal_that_leaves_one_product_blind_is_made_again() -> None:
+    feed = Feed("A-USD", "B-USD")
+    feed.settle()
+    feed.protocol.receive(b"garbage", 1.0)
+    feed.protocol.check(1.0)
+    assert len(feed.protocol.frames_to_send(1.0)) == 2
+    feed.hear("market_trades", trades_event("A-USD", 2, kind="snapshot"), 2.0)
+    feed.beat(10.5)
+    assert feed.protocol.check(10.9) is None
+    assert feed.protocol.waiting_messages == 0
+    assert feed.protocol.check(11.0) is None
+    assert len(feed.protocol.frames_to_send(11.0)) == 2
+    for product_id in ("A-USD", "B-USD"):
+        feed.hear("market_trades", trades_event(product_id, 3, kind="snapshot"), 12.0)
+    assert proven(feed.beat(20.0)) == ("A-USD", "B-USD")
+    assert feed.protocol.check(29.0) is None
+    assert feed.protocol.waiting_messages == 0
