@@ -112,9 +112,10 @@ async def hold_lease(
     name = f"spot shard {shard_index} lease"
     async with connect(database_url, application_name=name) as connection:
         async with errors_as_ours():
-            await _wait_for_lock(connection, exchange, shard_index, on_wait)
+            ended: set[int] = set()
+            await _wait_for_lock(connection, exchange, shard_index, on_wait, ended)
             lease = Lease(exchange, shard_index, shard_count, 0)
-            await _raise_epoch(connection, lease, owner)
+            await _raise_epoch(connection, lease, owner, ended)
         logger.info("lease taken", extra={"shard": shard_index, "epoch": lease.epoch})
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
@@ -132,7 +133,11 @@ async def hold_lease(
 
 
 async def _wait_for_lock(
-    connection: Connection, exchange: str, shard_index: int, on_wait: OnWait | None
+    connection: Connection,
+    exchange: str,
+    shard_index: int,
+    on_wait: OnWait | None,
+    ended: set[int],
 ) -> None:
     """Queue for the session lock; the server wakes us the moment it is free."""
     looks = 0
@@ -152,7 +157,8 @@ async def _wait_for_lock(
                 logger.info("another process holds the shard", extra=holder)
             if on_wait is not None and holder:
                 await on_wait(str(holder["owner"]))
-            await _end_silent(connection, lease_key(exchange), shard_index, SILENT_OWNER_SECONDS)
+            key = lease_key(exchange)
+            await _end_silent(connection, key, shard_index, SILENT_OWNER_SECONDS, ended)
             continue
         return
 
@@ -161,17 +167,29 @@ async def _limit_lock_wait(connection: Connection, seconds: float) -> None:
     await connection.execute(statements.LOCK_TIMEOUT, (f"{int(seconds * 1000)}ms",))
 
 
-async def _end_silent(connection: Connection, key: int, shard_index: int, seconds: float) -> None:
-    """End the sessions that hold this lock and have been silent for too long."""
+async def _end_silent(
+    connection: Connection, key: int, shard_index: int, seconds: float, ended: set[int]
+) -> None:
+    """End the sessions that hold this lock and have been silent for too long; add whose to `ended`.
+
+    An owner stopped in the middle of a write has two, of its lease and of the write; and one that
+    is ended may hold its lock for a moment more. That is one warning.
+    """
     holder = {"key": key, "shard_index": shard_index, "silent_seconds": seconds}
     with abort_after(connection, PROBE_TIMEOUT_SECONDS):
         cursor = await connection.execute(statements.END_SILENT_HOLDER, holder)
-        ended = await cursor.fetchall()
-    for _, silent_seconds in ended:
-        logger.warning(
+        silent = await cursor.fetchall()
+    for backend_pid, silent_seconds, _ in silent:
+        logger.log(
+            logging.INFO if ended else logging.WARNING,
             "the shard's holder does not answer: its session is ended",
-            extra={"shard": shard_index, "silent_seconds": round(silent_seconds, 1)},
+            extra={
+                "shard": shard_index,
+                "backend_pid": backend_pid,
+                "silent_seconds": round(silent_seconds, 1),
+            },
         )
+        ended.add(backend_pid)
 
 
 async def _find_holder(
@@ -187,7 +205,7 @@ async def _find_holder(
     return {"shard": shard_index, **dict(zip(names, row, strict=True))}
 
 
-async def _raise_epoch(connection: Connection, lease: Lease, owner: str) -> None:
+async def _raise_epoch(connection: Connection, lease: Lease, owner: str, ended: set[int]) -> None:
     """Make every older owner's writes fail from here on; wait for one that is under way."""
     exchange, shard_index = lease.exchange, lease.shard_index
     while True:
@@ -197,7 +215,8 @@ async def _raise_epoch(connection: Connection, lease: Lease, owner: str) -> None
                 await _limit_lock_wait(connection, WAIT_SECONDS)
                 former, row = await _write_epoch(connection, lease, owner)
         except psycopg.errors.LockNotAvailable:
-            await _end_silent(connection, fence_key(exchange), shard_index, FENCE_SECONDS)
+            key = fence_key(exchange)
+            await _end_silent(connection, key, shard_index, FENCE_SECONDS, ended)
             continue
         break
     if row is None:

@@ -141,8 +141,8 @@ LEASE_HOLDER = """
 # A live owner asks for its epoch every few seconds on the connection of its lease; one that has
 # asked nothing for long is stopped, or its network is dead. Whoever waits for a lock itself lives.
 END_SILENT_HOLDER = """
-    SELECT pg_terminate_backend(a.pid),
-           extract(epoch FROM clock_timestamp() - a.state_change)::float8
+    SELECT a.pid, extract(epoch FROM clock_timestamp() - a.state_change)::float8,
+           pg_terminate_backend(a.pid)
     FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

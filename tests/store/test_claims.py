@@ -108,3 +108,20 @@ async def test_a_write_that_was_stopped_behind_the_fence_does_not_stop_the_taker
         await writer.execute(statements.SHARE_FENCE, (fence_key(EXCHANGE), 1))
         async with asyncio.timeout(20), hold_lease(database_url, EXCHANGE, 1, owner="b"):
             pass
+
+
+async def test_an_owner_stopped_in_a_write_is_one_warning(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, seconds in (("SILENT_OWNER", 0.5), ("FENCE", 0.3), ("WAIT", 0.1)):
+        monkeypatch.setattr(f"spot.store.lease.{name}_SECONDS", seconds)
+    caplog.set_level("INFO", "spot.store.lease")
+    stopped = hold_lease(database_url, EXCHANGE, 0, owner="stopped", probe_seconds=600)
+    async with connect(database_url, application_name="stopped writer") as writer, stopped as old:
+        await writer.execute("BEGIN")
+        await writer.execute(statements.SHARE_FENCE, (fence_key(EXCHANGE), 0))
+        async with asyncio.timeout(20), hold_lease(database_url, EXCHANGE, 0, owner="second"):
+            await eventually(old.lost.is_set)
+    told = [record for record in caplog.records if "does not answer" in record.message]
+    assert [record.levelname for record in told if record.levelname != "INFO"] == ["WARNING"]
+    assert len({record.__dict__["backend_pid"] for record in told}) == 2
