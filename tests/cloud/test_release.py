@@ -12,13 +12,15 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
 EIGHT = {"worker-pools list": "\\n".join(f"spot-shard-{n}" for n in range(8))}
 
-# Stands in for gcloud: a deploy lasts until sixteen have begun, and leaves how many ran beside it.
+# Stands in for gcloud: a deploy lasts until sixteen have begun, and leaves how many ran beside it. It
+# runs before it has begun: whoever counts the sixteen that have begun finds all of them running.
 CROWD = """#!/usr/bin/env bash
 case "$*" in
     *"secrets versions list"*) echo 7 ;;
     *"images describe"*) echo sha256:abc ;;
     *"worker-pools deploy spot-shard-"*)
-        touch "$CROWD/begun.$$" "$CROWD/running.$$"
+        touch "$CROWD/running.$$"
+        touch "$CROWD/begun.$$"
         until begun=("$CROWD"/begun.*) && ((${#begun[@]} >= 16)); do sleep 0.02; done
         running=("$CROWD"/running.*)
         echo "${#running[@]}" >>"$CROWD/seen"
