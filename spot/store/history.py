@@ -15,6 +15,7 @@ from spot.clock import from_unix_microseconds
 from spot.models import Candle, CandleKey, Granularity
 from spot.store import history_statements as sql
 from spot.store import notification, statements
+from spot.store.partitions import make_partitions
 from spot.store.pool import Connection, Pool, acquire
 from spot.store.spelling import spell
 
@@ -154,10 +155,10 @@ async def announce(
 
 async def _ensure(connection: Connection, candles: Sequence[Candle]) -> None:
     """Make the partitions these candles need, before the transaction: its lock is the shards'."""
-    for granularity in {candle.granularity for candle in candles}:
-        starts = [candle.start for candle in candles if candle.granularity is granularity]
-        row = (min(starts), max(starts) + 1, granularity.value)
-        await connection.execute(sql.ENSURE_RANGE, row)
+    starts: dict[Granularity, list[int]] = {}
+    for candle in candles:
+        starts.setdefault(candle.granularity, []).append(candle.start)
+    await make_partitions(connection, {(g, min(all_), max(all_) + 1) for g, all_ in starts.items()})
 
 
 async def _mend(

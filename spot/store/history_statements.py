@@ -78,10 +78,6 @@ READ_MARKS = """
       AND start >= to_timestamp(%(start)s) AND start < to_timestamp(%(end)s)
     ORDER BY start
 """
-ENSURE_RANGE = """
-    SELECT candles_ensure(to_timestamp(%s), to_timestamp(%s), ARRAY[%s::candle_granularity])
-"""
-
 READ_TOUCHING_GAPS = """
     SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
     FROM trade_gaps

@@ -15,6 +15,7 @@ import psycopg
 
 from spot.errors import StoreError
 from spot.models import Granularity
+from spot.store.partitions import REFRESH, REFRESH_SECONDS
 from spot.store.pool import conninfo
 
 # Tries of one drop without any success, with a pause between: a long report should not fail the
@@ -71,6 +72,8 @@ def make_ahead(connection: psycopg.Connection, now: datetime, ahead: timedelta) 
         row = connection.execute(
             "SELECT candles_ensure(%s, %s)", (now - BEHIND, now + ahead)
         ).fetchone()
+        # Also when none was missing: whoever made them may have ended before it came to this.
+        connection.execute(REFRESH, ([g.value for g in Granularity], REFRESH_SECONDS))
     except psycopg.errors.UndefinedFunction as exc:
         raise StoreError("the database has no tables of Spot yet: run ./migrate.sh up") from exc
     except psycopg.Error as exc:

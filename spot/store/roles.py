@@ -92,8 +92,11 @@ def _grant(connection: psycopg.Connection, name: str, rights: str) -> None:
     connection.execute(
         sql.SQL("GRANT SELECT ON TABLE {} TO {}").format(sql.Identifier(_VERSION_TABLE), role)
     )
-    ensure = sql.SQL("FUNCTION candles_ensure(timestamptz, timestamptz, candle_granularity[])")
+    functions = sql.SQL(
+        "FUNCTION candles_ensure(timestamptz, timestamptz, candle_granularity[]),"
+        " candles_refresh(candle_granularity[], interval)"
+    )
     change = sql.SQL(
         "GRANT EXECUTE ON {} TO {}" if rights == _WRITE else "REVOKE ALL ON {} FROM {}"
     )
-    connection.execute(change.format(ensure, role))
+    connection.execute(change.format(functions, role))

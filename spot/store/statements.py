@@ -79,12 +79,6 @@ UPSERT_STAGE = (
 """)
 )
 
-ENSURE_PARTITION = """
-    SELECT candles_ensure(
-        to_timestamp(%s), to_timestamp(%s) + INTERVAL '1 second', ARRAY[%s::candle_granularity]
-    )
-"""
-
 # The fence: an advisory lock and not a row lock, which would write WAL for every flush. It is a
 # statement of its own because the epoch must be read by a later snapshot than the lock's.
 SHARE_FENCE = "SELECT pg_advisory_xact_lock_shared(%s::integer, %s::integer)"

@@ -17,6 +17,7 @@ from spot.store import statements
 from spot.store.batch import outranks
 from spot.store.gaps import write_gaps
 from spot.store.lease import Lease, fence_key
+from spot.store.partitions import lacks_partition, make_partitions, refresh_partitions
 from spot.store.pool import Connection, errors_as_ours
 from spot.store.spelling import spell
 
@@ -60,7 +61,7 @@ async def write_batch(
     except psycopg.errors.CheckViolation as exc:
         if not lacks_partition(exc):
             raise
-        await make_partitions(connection, candles)
+        await _provide_partitions(connection, candles)
         return await _write_once(connection, exchange, candles, lease, gaps)
 
 
@@ -112,14 +113,11 @@ async def pass_fence(epoch: AsyncCursor[TupleRow], lease: Lease) -> None:
         raise FencedError(lease.shard_index, lease.epoch)
 
 
-def lacks_partition(exc: psycopg.errors.CheckViolation) -> bool:
-    """Whether a row found no partition; a broken constraint of the table has a name."""
-    return exc.diag.constraint_name is None
-
-
-async def make_partitions(connection: Connection, candles: Iterable[Candle]) -> None:
-    """Make the native partitions these candles need, and only these."""
+async def _provide_partitions(connection: Connection, candles: Sequence[Candle]) -> None:
+    """Make the native partitions these candles need, and only these, or see those of others."""
     # One look per day is enough: no partition is narrower.
     days = {(candle.granularity, Granularity.ONE_DAY.floor(candle.start)) for candle in candles}
-    for granularity, day in sorted(days):
-        await connection.execute(statements.ENSURE_PARTITION, (day, day, granularity.value))
+    made = await make_partitions(connection, {(width, day, day + 1) for width, day in days})
+    if not made:
+        # Another session made them, or this one keeps a list without them.
+        await refresh_partitions(connection, {width for width, _ in days})

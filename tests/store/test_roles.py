@@ -59,6 +59,21 @@ async def test_writer_writes_also_where_a_partition_is_missing(urls: tuple[str, 
         assert await upsert_candles(connection, EXCHANGE, rows) == 2
 
 
+def test_writer_may_tell_of_partitions_after_an_upgrade(
+    database_url: str, urls: tuple[str, str]
+) -> None:
+    """The rights on what a later migration brings are not granted once more by hand."""
+    schema.rollback(database_url, len(schema.migration_names()) - 8)
+    schema.migrate(database_url)
+    for url, may in zip(urls, (True, False), strict=True):
+        with psycopg.connect(url) as connection:
+            row = connection.execute(
+                "SELECT has_function_privilege("
+                "'candles_refresh(candle_granularity[], interval)', 'EXECUTE')"
+            ).fetchone()
+        assert row == (may,)
+
+
 async def test_writer_owns_nothing_and_cannot_migrate(urls: tuple[str, str]) -> None:
     async with connect(urls[0], application_name="spot test") as connection:
         for statement in (
@@ -83,6 +98,8 @@ async def test_reader_reads_and_cannot_write(urls: tuple[str, str]) -> None:
             await upsert_candles(connection, EXCHANGE, [make_candle(start=NOW)])
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute(b"SELECT candles_ensure(now(), now())")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute(b"SELECT candles_refresh()")
 
 
 def test_granting_again_changes_the_password_and_takes_rights_away(

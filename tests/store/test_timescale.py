@@ -91,6 +91,7 @@ async def test_chunks_inherit_the_fillfactor_and_get_no_other_index(
 async def test_partitions_are_nobodys_business_here(connection: Connection) -> None:
     ensure = b"SELECT candles_ensure(now() - INTERVAL '1 year', now())"
     assert await count(connection, ensure) == 0
+    assert await count(connection, b"SELECT candles_refresh()::integer") == 1
 
 
 async def test_retention_of_everything_drops_chunks(connection: Connection) -> None:

@@ -21,7 +21,7 @@ from spot.store import (
     upsert_candles,
 )
 from spot.store.batch import outranks
-from spot.store.upsert import lacks_partition
+from spot.store.partitions import lacks_partition
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, make_candle, until_a_lock_is_waited_for
 

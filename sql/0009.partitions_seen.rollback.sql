@@ -1,0 +1,1 @@
+DROP FUNCTION candles_refresh(candle_granularity[], interval);
