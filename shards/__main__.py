@@ -4,7 +4,8 @@ import argparse
 import os
 import sys
 
-from shards.fleet import ended_by_signals, run_fleet
+from shards.fleet import run_fleet
+from spot.first_signals import ended_by_signals
 
 
 def main() -> int:

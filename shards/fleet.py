@@ -1,15 +1,11 @@
 """The fleet as one call: supervise the shards that the settings name until told to stop.
 
-This module loads nothing that takes time: `ended_by_signals` is what a program does first.
+This module loads nothing that takes time: a program listens for signals first.
 """
 
-import contextlib
 import gc
 import logging
-import os
-import signal
 import socket
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,25 +13,6 @@ if TYPE_CHECKING:
     from spot.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-@contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGINT end this process with 0, until a supervisor listens for them.
-
-    It holds nothing yet. As process 1 of a container it would not even hear a SIGTERM without a
-    handler, and be killed ten seconds later.
-    """
-
-    def end(_signum: int, _frame: object) -> None:
-        os._exit(0)
-
-    former = {signum: signal.signal(signum, end) for signum in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for signum, handler in former.items():
-            signal.signal(signum, handler)
 
 
 def run_fleet(settings: "Settings") -> int:

@@ -3,7 +3,8 @@
 import argparse
 import os
 
-from shards.fleet import ended_by_signals, run_fleet
+from shards.fleet import run_fleet
+from spot.first_signals import ended_by_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,9 +3,7 @@
 import argparse
 import os
 
-from spot import logs
-from spot.gateway.server import run_gateway
-from spot.settings import Settings
+from spot.first_signals import ended_by_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +28,13 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     overrides = {"PORT": args.port, "SPOT_GATEWAY_WORKERS": args.workers}
     given = {name: str(value) for name, value in overrides.items() if value is not None}
-    # Read together, so that an argument is checked as the variable it stands for.
-    settings = Settings.load({**os.environ, **given})
-    logs.set_up(settings.log_level, program="gateway")
-    return run_gateway(settings)
+    with ended_by_signals():
+        # Not at the top: loading takes a moment, in which SIGTERM has to be heard.
+        from spot import logs
+        from spot.gateway.server import run_gateway
+        from spot.settings import Settings
+
+        # Read together, so that an argument is checked as the variable it stands for.
+        settings = Settings.load({**os.environ, **given})
+        logs.set_up(settings.log_level, program="gateway")
+        return run_gateway(settings)

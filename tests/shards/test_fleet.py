@@ -1,4 +1,4 @@
-"""The fleet's first moments: a stop is heard before there is anything to stop."""
+"""The first moments of fleet and gateway: a stop is heard before there is anything to stop."""
 
 import os
 import signal
@@ -29,7 +29,11 @@ def has_loaded(pid: int, library: str) -> bool:
 
 
 @pytest.mark.parametrize("library", ["msgspec", "uvloop"])
-@pytest.mark.parametrize("program", [("shards",), ("spot.cli", "fleet")], ids=" ".join)
+@pytest.mark.parametrize(
+    "program",
+    [("shards",), ("spot.cli", "fleet"), ("spot.gateway",), ("spot.cli", "gateway")],
+    ids=" ".join,
+)
 def test_a_stop_while_it_loads_is_heard_also_as_process_one(
     program: tuple[str, ...], library: str
 ) -> None:
