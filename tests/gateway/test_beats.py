@@ -175,7 +175,9 @@ async def test_client_that_comes_back_by_a_heartbeat_sees_each_completion_once(
 
 
 @given(st.lists(st.sampled_from(["news", "tick", "beat", "join"]), max_size=30))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_ids_only_rise_though_ticks_and_heartbeats_overlap(
     monkeypatch: pytest.MonkeyPatch, steps: list[str]
 ) -> None:
