@@ -94,13 +94,14 @@ async def test_listening_connection_killed(
 ) -> None:
     await publish(make_candle(at=1))
     async with running_gateway(database_url) as (_, url), open_stream(url, QUERY) as stream:
+        # Before it listens again: were it written later, the reading might already be over.
+        lost = make_candle(at=30, trades=300)
+        await write_silently(pool, lost)
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin:
             await admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'spot-gateway%%' AND datname = current_database()"
             )
-        lost = make_candle(at=30, trades=300)
-        await write_silently(pool, lost)
         await converges(stream, lost)
 
 

@@ -55,15 +55,15 @@ async def test_killed_listener_comes_back_and_misses_nothing(
         open_stream(url, "product=BTC-USD&format=json") as stream,
     ):
         await stream.until(lambda e: e.name == "candle")
+        # Before it listens again, or the reading might be over; only that can tell.
+        done = make_candle(complete=True, at=59, volume=Decimal(9))
+        newest = make_candle(start=START + 60, at=1)
+        await write_silently(pool, done, newest)
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as admin:
             await admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'spot-gateway%%' AND datname = current_database()"
             )
-        # Before it listens again; only reading the tables can tell.
-        done = make_candle(complete=True, at=59, volume=Decimal(9))
-        newest = make_candle(start=START + 60, at=1)
-        await write_silently(pool, done, newest)
         await stream.until(lambda e: e.name == "candle" and e.json["start"] == START + 60)
         assert starts_of(stream.events) == [START]
         await eventually(lambda: gateway.is_ready)
