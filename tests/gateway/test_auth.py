@@ -102,14 +102,16 @@ async def test_claims_limit_the_products(
 
 async def test_stream_ends_with_its_token(database_url: str, publish: Publisher) -> None:
     pace = Pace(heartbeat_seconds=0.05)
-    # Clocks may differ by ten seconds, so that much longer it is good.
-    headers = bearer(token(exp=utc_now() - timedelta(seconds=5)))
-    async with (
-        running_gateway(database_url, pace=pace, auth_secret=SECRET) as (_, url),
-        open_stream(url, "product=BTC-USD", **headers) as stream,
-    ):
-        assert stream.status == 200
-        await stream.until_closed(seconds=10)
+    async with running_gateway(database_url, pace=pace, auth_secret=SECRET) as (gateway, url):
+        # Clocks may differ by ten seconds, so that much longer it is good.
+        headers = bearer(token(exp=utc_now() - timedelta(seconds=1)))
+        async with open_stream(url, "product=BTC-USD&format=json", **headers) as stream:
+            assert stream.status == 200
+            await stream.until(lambda e: e.name == "heartbeat")
+            now = gateway.hub._clock
+            gateway.hub._clock = lambda: now() + auth.LEEWAY_SECONDS
+            await stream.until_closed()
+        assert gateway.hub.counts.closed == {"lifetime": 1}
 
 
 async def test_keys_of_a_file_are_read_again_for_a_new_one(
