@@ -15,6 +15,7 @@ from spot.gateway import gateway as gateway_module
 from spot.models import Granularity
 from spot.store import Pool, save_products, save_status
 from tests.fixtures.gateway import (
+    IMPATIENT,
     Publisher,
     make_product,
     make_status,
@@ -160,7 +161,7 @@ async def test_new_listing_is_known_when_it_is_asked_for(
 async def test_slow_day_summary_is_no_outage(
     database_url: str, publish: Publisher, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway_module, "WATCH_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(gateway_module, "WATCH_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr(gateway_module, "CATALOG_SECONDS", 0.1)
     width = Granularity.FIFTEEN_MINUTE
     await publish(make_candle(granularity=width, start=width.floor(START)))
@@ -170,7 +171,7 @@ async def test_slow_day_summary_is_no_outage(
             await connection.execute("LOCK TABLE candles")
             await until_a_lock_is_waited_for(pool)
             with contextlib.suppress(AssertionError):  # what must not happen, and would by then
-                await eventually(lambda: gateway.report().status != "ok", seconds=1.5)
+                await eventually(lambda: gateway.report().status != "ok", seconds=3.5)
             assert gateway.report().database.connected
             assert gateway.report().status == "ok"
             gateway.days = {}
@@ -210,7 +211,7 @@ async def test_health_is_200_only_while_every_shard_is_fresh(
 async def test_database_away_is_503_in_the_same_shape(
     proxy: PostgresProxy, publish: Publisher, http: aiohttp.ClientSession
 ) -> None:
-    async with running_gateway(proxy.url) as (gateway, url):
+    async with running_gateway(proxy.url, pace=IMPATIENT) as (gateway, url):
         proxy.cut()
         status, body = await get(http, f"{url}/api/v1/candles?product=BTC-USD")
         assert (status, body["error"]["code"]) == (503, "database_unavailable")

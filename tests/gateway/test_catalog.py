@@ -12,7 +12,7 @@ from spot.gateway.answers import ApiError
 from spot.gateway.catalog import Catalog
 from spot.models import Product
 from spot.store import Pool
-from tests.fixtures.gateway import Publisher, make_product, running_gateway
+from tests.fixtures.gateway import IMPATIENT, Publisher, make_product, running_gateway
 from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE
 
@@ -37,8 +37,9 @@ class Table:
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
-    """The table behind every catalogue of the test."""
+    """The table behind every catalogue of the test, which lasts no second, whatever it takes."""
     found = Table()
+    monkeypatch.setattr(module, "MIN_REFRESH_SECONDS", 3600.0)
     monkeypatch.setattr(module, "all_products", found.read)
     return found
 
@@ -105,7 +106,7 @@ async def test_database_away_from_the_start_is_503(
     proxy: PostgresProxy, publish: Publisher
 ) -> None:
     async with (
-        running_gateway(proxy.url) as (gateway, url),
+        running_gateway(proxy.url, pace=IMPATIENT) as (gateway, url),
         aiohttp.ClientSession() as http,
     ):
         proxy.cut()

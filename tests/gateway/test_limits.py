@@ -110,12 +110,12 @@ async def test_over_limit_requests_get_their_documented_answer(
             assert other.status == 200
         assert gateway.limits.refused == {"too_many_streams_of_address": 1}
     async with running_gateway(database_url, connects_per_second=1) as (_, url):
-        statuses = []
-        for _ in range(3):
+        statuses: list[int] = []
+        while len(statuses) < 2 or statuses[-1] == 200:  # some may be a second apart
+            assert len(statuses) < 20
             async with open_stream(url, query) as stream:
                 statuses.append(stream.status)
-        assert statuses.count(503) >= 1
-        assert statuses[0] == 200
+        assert (statuses[0], statuses[-1]) == (200, 503)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from spot.gateway.answers import ErrorAnswer
 from spot.gateway.gateway import Pace
 from spot.gateway.openapi import OPERATIONS, Operation, document
-from tests.fixtures.gateway import Publisher, running_gateway
+from spot.store import Pool
+from tests.fixtures.browser import serving
+from tests.fixtures.gateway import Publisher
 from tests.fixtures.store import START, eventually, make_candle
 
 DOCUMENT = document()
@@ -22,12 +24,12 @@ NASTY = st.text(max_size=30) | st.sampled_from(
 
 
 @pytest.fixture
-async def gateway_url(database_url: str, publish: Publisher) -> AsyncIterator[str]:
-    """A gateway with five minutes of candles; nothing on it limits a fast client."""
+async def gateway_url(database_url: str, publish: Publisher, pool: Pool) -> AsyncIterator[str]:
+    """A gateway with five minutes of candles; it stays well, and nothing limits a fast client."""
     minutes = (make_candle(start=START + 60 * n, complete=n < 4, at=59) for n in range(5))
     await publish(*minutes)
     pace = Pace(heartbeat_seconds=0.2)
-    async with running_gateway(database_url, pace=pace, connects_per_second=10_000) as (found, url):
+    async with serving(database_url, pool, pace=pace, connects_per_second=10_000) as (found, url):
         await eventually(lambda: found.report().status == "ok")
         yield url
 

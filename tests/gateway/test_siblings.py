@@ -4,13 +4,15 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from spot.gateway import siblings as module
 from spot.gateway.metrics import Measures, Sample, decoded
 from spot.gateway.siblings import Siblings
 
 
-async def test_endless_answer_is_left_out(tmp_path: Path) -> None:
+async def test_endless_answer_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 30.0)  # its size is what ends it
     sent = 0
 
     async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
