@@ -19,11 +19,12 @@ from shards.supervisor import Supervisor, SupervisorLimits
 
 _PR_SET_CHILD_SUBREAPER = 36
 
+# Long enough that a shard which a busy machine does not run for a while is not taken for a lost one.
 LIMITS = SupervisorLimits(
-    start_seconds=3.0,
-    hang_seconds=0.8,
-    grace_seconds=1.0,
-    healthy_seconds=1.0,
+    start_seconds=4.0,
+    hang_seconds=3.0,
+    grace_seconds=3.0,
+    healthy_seconds=20.0,
     max_deaths=3,
     backoff_base_seconds=0.05,
     backoff_cap_seconds=0.1,

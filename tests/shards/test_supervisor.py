@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.processes import is_alive, wait_until
+from tests.shards.supervised import LIMITS
 
 PROGRAM = Path(__file__).with_name("supervised.py")
 ROOT = Path(__file__).parents[2]
@@ -98,14 +99,14 @@ def test_a_signal_right_after_the_fork_is_not_lost(start: Callable[..., Fleet]) 
         fleet = start("well", "well")
         wait_until(lambda: len(fleet.pids(0)) > round_number, "a shard")  # noqa: B023
         fleet.process.terminate()
-        assert fleet.end(5)[0] == 0
+        assert fleet.end()[0] == 0
         assert not [pid for pid in fleet.every_pid() if is_alive(pid)]
 
 
 @pytest.mark.parametrize("behaviour", ["dies-once", "ends", "hangs", "silent"])
 def test_a_shard_that_is_lost_is_started_again(start: Callable[..., Fleet], behaviour: str) -> None:
     fleet = start("well", behaviour)
-    wait_until(lambda: len(fleet.pids(1)) == 2, "a second life")
+    wait_until(lambda: fleet.pids(0) and len(fleet.pids(1)) == 2, "a second life", seconds=20)
     assert len(fleet.pids(0)) == 1
     assert not is_alive(fleet.pids(1)[0])
     fleet.process.terminate()
@@ -129,7 +130,9 @@ def test_a_crash_loop_stops_the_fleet_and_says_why(start: Callable[..., Fleet]) 
         "failure=shard 1 died 3 times in a row, last: exit code 1 (RuntimeError: no luck)\n"
     )
     assert len(fleet.pids(1)) == 3
-    assert not is_alive(fleet.pids(0)[0])
+    # The other one may have been told to stop before it began.
+    assert len(fleet.pids(0)) <= 1
+    assert not any(map(is_alive, fleet.every_pid()))
 
 
 def test_a_shard_that_cannot_start_stops_the_fleet_at_once(start: Callable[..., Fleet]) -> None:
@@ -147,7 +150,7 @@ def test_a_deaf_shard_is_killed_after_the_grace_period(start: Callable[..., Flee
     began_at = time.monotonic()
     fleet.process.terminate()
     assert fleet.end() == (1, "failure=None\n")  # it held what it could not write
-    assert 1.0 <= time.monotonic() - began_at < 3
+    assert LIMITS.grace_seconds <= time.monotonic() - began_at < 2 * LIMITS.grace_seconds
     assert not is_alive(fleet.pids(1)[0])
 
 
@@ -184,7 +187,7 @@ def test_a_supervisor_that_slept_does_not_kill_its_shards(start: Callable[..., F
     everybody = [fleet.process.pid, *fleet.every_pid()]
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(1.2)
+    time.sleep(LIMITS.hang_seconds + 0.4)
     for pid in everybody:
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.2)  # the supervisor looks before its shards can say anything
