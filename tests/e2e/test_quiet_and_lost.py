@@ -24,7 +24,7 @@ from tests.fixtures.processes import StartProcess
 from tests.fixtures.proxy import TcpProxy
 
 LOST, QUIET = "ETH-USD", "ADA-USD"  # of two shards the first has the one, the second the other
-NOON = 1_790_769_600  # with this seed neither trades in the hour after it
+NOON = 1_790_769_600  # with this seed and rate neither trades in the seven hours after it
 HOUR = 3_600
 DAY = Granularity.ONE_DAY
 
@@ -59,7 +59,7 @@ async def test_a_quiet_product_and_a_lost_one_are_told_apart(
     exchange = await start_exchange(
         products=("BTC-USD", "ETH-USD", "SOL-USD", "ADA-USD"),
         seed=5,
-        rate=Decimal("0.001"),
+        rate=Decimal("0.0001"),
         start_at=NOON + 30,
         speed=200.0,
     )
