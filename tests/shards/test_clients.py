@@ -35,7 +35,7 @@ def make(position: int, product_ids: tuple[str, ...]) -> FeedClient:
 @pytest.fixture
 async def clients() -> AsyncIterator[ShardClients]:
     """Clients of at most 8 products, none yet; all have to end at the end."""
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         shard = ShardClients(tasks, make, 8)
         yield shard
         shard.stop()
