@@ -28,14 +28,14 @@ async def test_turns_are_spaced_over_all_who_share() -> None:
 
 
 async def test_a_turn_that_would_come_too_late_is_refused_and_not_lost() -> None:
-    limiter = RateLimiter(20)
+    limiter = RateLimiter(1)
     began_at = monotonic()
     await limiter.acquire(2)
     for _ in range(50):
         with pytest.raises(TimeoutError):
             await limiter.acquire_within(0.05)
-    await limiter.acquire_within(0.2)
-    assert 0.1 - EARLY_SECONDS <= monotonic() - began_at < 1
+    await limiter.acquire_within(20)  # one lost turn each would be fifty seconds
+    assert monotonic() - began_at >= 2 - EARLY_SECONDS
 
 
 async def test_several_permits_at_once_make_the_next_one_wait_for_all() -> None:

@@ -11,7 +11,7 @@ from spot.clock import monotonic
 from spot.coinbase.rest import CoinbaseRest, RestSettings
 from spot.errors import ExchangeError
 from tests.fixtures.coinbase import eventually
-from tests.fixtures.rest_exchange import MINUTE, QUICK, START, Handler, RestExchange, json
+from tests.fixtures.rest_exchange import MINUTE, PATIENT, QUICK, START, Handler, RestExchange, json
 
 
 async def answer_429(_request: web.Request) -> web.Response:
@@ -68,8 +68,10 @@ async def test_lasting_trouble_ends_at_the_deadline(
     rest_address: str, rest_exchange: RestExchange, trouble: Handler, status: int | None, words: str
 ) -> None:
     rest_exchange.troubles = [trouble]
+    # Only what is never answered may be given up: else a slow moment would be the last trouble.
+    patience = 0.3 if trouble is never_answer else 20.0
     settings = msgspec.structs.replace(
-        QUICK, request_timeout_seconds=0.3, deadline_seconds=0.9, backoff_cap_seconds=0.05
+        QUICK, request_timeout_seconds=patience, deadline_seconds=2.0, backoff_cap_seconds=0.05
     )
     rest = CoinbaseRest(
         f"{rest_address}/api", rest_address, requests_per_second=1_000, settings=settings
@@ -80,7 +82,7 @@ async def test_lasting_trouble_ends_at_the_deadline(
             await rest.trades_before("BTC-USD", 10)
     assert caught.value.status == status
     assert len(rest_exchange.requests) >= 2
-    assert monotonic() - began_at < 5
+    assert monotonic() - began_at < 15
 
 
 async def test_nobody_listening_is_an_exchange_error() -> None:
@@ -116,20 +118,25 @@ async def test_absurd_numbers_are_refused_not_believed(
 async def test_rate_limit_is_kept_over_all_tasks(
     rest_address: str, rest_exchange: RestExchange
 ) -> None:
-    rest = CoinbaseRest(f"{rest_address}/api", rest_address, requests_per_second=50, settings=QUICK)
+    rest = CoinbaseRest(
+        f"{rest_address}/api", rest_address, requests_per_second=50, settings=PATIENT
+    )
+    began_at = monotonic()
     async with rest, asyncio.TaskGroup() as tasks:
         for _ in range(8):
             tasks.create_task(rest.trades_before("BTC-USD", 10))
-    assert max(rest_exchange.asked_at) - min(rest_exchange.asked_at) >= 0.1
+    assert len(rest_exchange.requests) == 8
+    # From before the first turn: the server may hear the first one late.
+    assert max(rest_exchange.asked_at) - began_at >= 0.13
 
 
 async def test_no_turn_before_the_deadline_is_an_exchange_error_at_once(
     rest_address: str, rest_exchange: RestExchange
 ) -> None:
     rest = CoinbaseRest(
-        f"{rest_address}/api", rest_address, requests_per_second=0.1, settings=QUICK
+        f"{rest_address}/api", rest_address, requests_per_second=0.01, settings=PATIENT
     )
-    async with rest, asyncio.timeout(5):
+    async with rest, asyncio.timeout(15):
         await rest.trades_before("BTC-USD", 10)
         with pytest.raises(ExchangeError, match="no turn") as caught:
             await rest.trades_before("BTC-USD", 10)
@@ -165,8 +172,9 @@ async def test_cancel_in_mid_request_ends_it(
 ) -> None:
     rest_exchange.troubles = [never_answer]
     rest = CoinbaseRest(f"{rest_address}/api", rest_address, settings=RestSettings())
-    async with rest:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await rest.products()
+    async with rest, asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+        asking = tasks.create_task(rest.products())
+        await eventually(lambda: rest_exchange.requests)
+        asking.cancel()
+    assert asking.cancelled()
     assert len(rest_exchange.requests) == 1

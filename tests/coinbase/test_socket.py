@@ -92,8 +92,8 @@ async def heard(*said: bytes) -> tuple[Ear, str]:
         await reader.read()
 
     ear = Ear()
-    async with asyncio.timeout(5), speaking(talk) as port:
-        await ear.socket.open(f"ws://127.0.0.1:{port}/", 5)
+    async with asyncio.timeout(20), speaking(talk) as port:
+        await ear.socket.open(f"ws://127.0.0.1:{port}/", 20)
         reason = await ear.socket.wait_closed()
         await ear.socket.close(1)
     assert ear.opened == 1
@@ -145,8 +145,8 @@ async def test_a_connection_that_breaks_off_is_told() -> None:
         writer.transport.abort()
 
     ear = Ear()
-    async with asyncio.timeout(5), speaking(talk) as port:
-        await ear.socket.open(f"ws://127.0.0.1:{port}/", 5)
+    async with asyncio.timeout(20), speaking(talk) as port:
+        await ear.socket.open(f"ws://127.0.0.1:{port}/", 20)
         assert await ear.socket.wait_closed() == "cut off"
         ear.socket.send("into the void")
         await ear.socket.close(1)
@@ -164,8 +164,8 @@ async def test_what_is_said_arrives_masked_and_pings_are_answered() -> None:
 
     ear = Ear()
     ear.socket = FeedSocket(lambda: ear.socket.send("hello"), ear.messages.append)
-    async with asyncio.timeout(5), speaking(talk) as port:
-        await ear.socket.open(f"ws://127.0.0.1:{port}/", 5)
+    async with asyncio.timeout(20), speaking(talk) as port:
+        await ear.socket.open(f"ws://127.0.0.1:{port}/", 20)
         await eventually(lambda: len(said) == 2)
         await ear.socket.close(5)
     assert said == [(TEXT, b"hello"), (PONG, b"beat"), (CLOSE, struct.pack(">H", 1000))]
@@ -189,9 +189,9 @@ async def test_whatever_is_no_upgrade_is_one_clear_error(answer: bytes) -> None:
         writer.write(answer)
 
     ear = Ear()
-    async with asyncio.timeout(5), speaking(talk) as port:
+    async with asyncio.timeout(20), speaking(talk) as port:
         with pytest.raises(ConnectError, match=r"\w"):
-            await ear.socket.open(f"ws://127.0.0.1:{port}/", 5)
+            await ear.socket.open(f"ws://127.0.0.1:{port}/", 20)
     assert ear.opened == 0
 
 
@@ -203,7 +203,7 @@ async def test_an_opening_that_was_cancelled_leaves_nothing_behind() -> None:
 
     answers: list[bytes] = []
     ear = Ear()
-    async with asyncio.timeout(5), speaking(talk) as port, asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(20), speaking(talk) as port, asyncio.TaskGroup() as tasks:
         opening = tasks.create_task(ear.socket.open(f"ws://127.0.0.1:{port}/", 60))
         await eventually(lambda: bool(answers))
         opening.cancel()
@@ -221,8 +221,8 @@ async def test_an_error_of_a_callback_is_raised_where_the_end_is_awaited() -> No
 
     seen: list[bytes] = []
     socket = FeedSocket(lambda: None, fail)
-    async with asyncio.timeout(5), speaking(talk) as port:
-        await socket.open(f"ws://127.0.0.1:{port}/", 5)
+    async with asyncio.timeout(20), speaking(talk) as port:
+        await socket.open(f"ws://127.0.0.1:{port}/", 20)
         with pytest.raises(LookupError, match="a bug"):
             await socket.wait_closed()
         await socket.close(1)
@@ -245,15 +245,15 @@ async def test_certificates_are_checked(
     feed_socket.trusting_context.cache_clear()
     ear = Ear()
     try:
-        async with asyncio.timeout(5), speaking(talk, tls) as port:
+        async with asyncio.timeout(20), speaking(talk, tls) as port:
             url = f"wss://127.0.0.1:{port}/"
             if is_trusted:
-                await ear.socket.open(url, 5)
+                await ear.socket.open(url, 20)
                 assert await ear.socket.wait_closed() == "closed by the exchange with code 1000"
                 assert ear.messages == [b"secret"]
                 await ear.socket.close(1)
             else:
                 with pytest.raises(ConnectError, match="certificate"):
-                    await ear.socket.open(url, 5)
+                    await ear.socket.open(url, 20)
     finally:
         feed_socket.trusting_context.cache_clear()

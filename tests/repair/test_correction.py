@@ -17,7 +17,7 @@ from spot.repair.verify import Verification
 from spot.repair.window import WriteWindow
 from spot.store import candles, open_pool, upsert_candles
 from tests.fixtures.coinbase import served
-from tests.fixtures.rest_exchange import NOW, QUICK, START, RestExchange, json
+from tests.fixtures.rest_exchange import NOW, PATIENT, START, RestExchange, json
 
 MINUTE, FIVE = Granularity.ONE_MINUTE, Granularity.FIVE_MINUTE
 PRODUCT, EXCHANGE = "BTC-USD", "simulated"
@@ -112,7 +112,7 @@ async def repaired(
     async with (
         served(LooseExchange().app) as bound,
         CoinbaseRest(
-            f"http://{bound}/api", f"http://{bound}", requests_per_second=1_000, settings=QUICK
+            f"http://{bound}/api", f"http://{bound}", requests_per_second=1_000, settings=PATIENT
         ) as rest,
         open_pool(database_url, application_name="test") as pool,
     ):

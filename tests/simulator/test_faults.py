@@ -67,10 +67,13 @@ async def test_withheld_trades_are_in_no_frame_but_in_rest(
     assert numbers(subscriber) == list(range(len(subscriber.frames)))
     told = {int(trade["trade_id"]) for trade in subscriber.trades("BTC-USD")}
     missing = set(range(min(told), max(told) + 1)) - told
-    assert 10 < len(missing) < 80
+    share = len(missing) / (max(told) - min(told) + 1)
+    assert 0.02 < share < 0.2
     url = f"{exchange.url}/products/BTC-USD/trades?after={max(told)}"
     async with http.get(url) as response:
-        assert missing <= {trade["trade_id"] for trade in await response.json()}
+        page = {trade["trade_id"] for trade in await response.json()}
+    assert {trade_id for trade_id in missing if trade_id >= min(page)} <= page
+    assert len(missing & page) > 10
 
 
 async def test_snapshots_come_in_mid_connection(faulty: Any) -> None:
@@ -86,10 +89,10 @@ async def test_snapshots_come_in_mid_connection(faulty: Any) -> None:
 
 @pytest.mark.parametrize(("fault", "code"), [("cut:0.3", 1006), ("clean-close:0.3", 1000)])
 async def test_connections_end(faulty: Any, fault: str, code: int) -> None:
-    _, subscriber = await faulty(fault)
     began = monotonic()
+    _, subscriber = await faulty(fault)
     assert await subscriber.closed() == code
-    assert 0.1 < monotonic() - began < 5
+    assert monotonic() - began > 0.15  # half of its time at the least
 
 
 async def test_silence_leaves_only_heartbeats_and_a_hole_without_a_jump(

@@ -4,6 +4,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import aiohttp
@@ -53,6 +54,15 @@ def shapes(frames: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
+async def hear_everything(subscriber: Subscriber, frames: int) -> None:
+    """Hear so many frames, and go on until a heartbeat came and news of both channels."""
+    wanted = {("heartbeats", None), ("market_trades", "update"), ("candles", "update")}
+    told: set[tuple[str, str | None]] = set()
+    while len(subscriber.frames) < frames or not told >= wanted:
+        frame = await subscriber.next()
+        told.add((frame["channel"], frame["events"][0].get("type")))
+
+
 async def test_frames_have_the_shapes_of_recorded_ones(
     start_exchange: StartExchange, connect: Connect
 ) -> None:
@@ -60,7 +70,7 @@ async def test_frames_have_the_shapes_of_recorded_ones(
     subscriber = await connect(exchange)
     for channel in ("heartbeats", "market_trades", "candles"):
         await subscriber.say(channel, "BTC-USD", "ETH-USD")
-    await subscriber.until(lambda frame: len(subscriber.frames) > 40)
+    await hear_everything(subscriber, 41)
     recorded = shapes(
         [json.loads(line.partition("\t")[2]) for line in CAPTURE.read_text().splitlines()]
     )
@@ -82,11 +92,9 @@ async def test_one_sequence_counts_all_frames_of_a_connection_from_zero(
         subscriber = await connect(exchange)
         for channel in ("heartbeats", "market_trades", "candles"):
             await subscriber.say(channel, *exchange.product_ids)
-        await subscriber.until(lambda frame: frame["sequence_num"] >= 60)
-        assert [frame["sequence_num"] for frame in subscriber.frames] == list(range(61))
-        assert {frame["channel"] for frame in subscriber.frames} == {
-            "subscriptions", "heartbeats", "market_trades", "candles",
-        }  # fmt: skip
+        await hear_everything(subscriber, 61)
+        numbers = [frame["sequence_num"] for frame in subscriber.frames]
+        assert numbers == list(range(len(numbers)))
 
 
 async def test_snapshot_precedes_its_acknowledgement_and_updates_continue_it(
@@ -116,13 +124,12 @@ async def test_trades_come_in_batches_of_a_quarter_second(
     await subscriber.say("market_trades", "BTC-USD")
     await subscriber.until(lambda frame: frame["channel"] == "subscriptions")
     arrivals: list[float] = []
-    while len(arrivals) < 5:
+    while len(arrivals) < 10:
         await subscriber.next()
         arrivals.append(monotonic())
-    gaps = [b - a for a, b in pairwise(arrivals)]
-    # Twenty trades a second: nearly every batch has some, none comes sooner than the next tick.
-    assert all(gap > 0.15 for gap in gaps)
-    assert sum(gaps) < 4
+    # Twenty trades a second: nearly every batch has some, none comes sooner than the next tick. The
+    # median, for a tick that the machine was late for is followed by the next one all the sooner.
+    assert 0.15 < median(b - a for a, b in pairwise(arrivals)) < 1
 
 
 async def test_heartbeats_count_whole_numbers_by_one_each_second(
@@ -130,13 +137,14 @@ async def test_heartbeats_count_whole_numbers_by_one_each_second(
 ) -> None:
     subscriber = await connect(exchange)
     await subscriber.say("heartbeats")
-    first = await subscriber.until(lambda frame: frame["channel"] == "heartbeats")
-    began = monotonic()
-    await subscriber.next()
-    last = await subscriber.next()
-    assert 1.5 < monotonic() - began < 3
-    counters = [f["events"][0]["heartbeat_counter"] for f in (first, last)]
-    assert counters[1] == counters[0] + 2
+    beats = [await subscriber.until(lambda frame: frame["channel"] == "heartbeats")]
+    arrivals = [monotonic()]
+    for _ in range(3):
+        beats.append(await subscriber.next())
+        arrivals.append(monotonic())
+    assert 0.7 < median(b - a for a, b in pairwise(arrivals)) < 1.5  # one may be late
+    counters = [frame["events"][0]["heartbeat_counter"] for frame in beats]
+    assert counters == list(range(counters[0], counters[0] + 4))
     assert counters[0] >= 1_000
 
 
@@ -230,13 +238,15 @@ async def test_wrong_request_gets_an_error_frame_without_channel_or_number(
 async def test_connection_without_subscription_is_closed(
     start_exchange: StartExchange, connect: Connect
 ) -> None:
-    exchange = await start_exchange(subscribe_seconds=0.6)
+    exchange = await start_exchange(subscribe_seconds=2.0)
     assert exchange.settings.idle_seconds == (60.0, 90.0)
-    idle, busy = await connect(exchange), await connect(exchange)
+    busy = await connect(exchange)
     await busy.say("heartbeats")
+    await busy.next()
     began = monotonic()
+    idle = await connect(exchange)
     assert await idle.closed() == 1008
-    assert monotonic() - began >= 0.3
+    assert monotonic() - began >= 1.9
     assert (await busy.until(lambda frame: frame["channel"] == "heartbeats"))["sequence_num"] >= 1
 
 
@@ -271,8 +281,9 @@ async def test_subscriber_that_does_not_read_is_cut_off_and_forgotten(
 
 
 async def test_eight_messages_and_connects_a_second_are_the_limit(
-    start_exchange: StartExchange, connect: Connect
+    start_exchange: StartExchange, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("spot.simulator.limits._WINDOW_SECONDS", 60.0)  # a long second
     exchange = await start_exchange(has_limits=True)
     subscriber = await connect(exchange)
     for _ in range(12):

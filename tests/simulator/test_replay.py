@@ -65,7 +65,7 @@ async def test_replay_keeps_the_recorded_pace(
     await subscriber.until(lambda frame: frame["sequence_num"] == 249)
     recorded_ns = [int(line.partition("\t")[0]) for line in CAPTURE.read_text().splitlines()]
     seconds = (recorded_ns[-1] - recorded_ns[0]) / 1e9
-    assert seconds / 4 - 0.2 < monotonic() - began < seconds / 4 + 3
+    assert seconds / 4 - 0.2 < monotonic() - began < seconds / 4 + 15
 
 
 async def test_renumbered_replay_sends_what_was_subscribed(
