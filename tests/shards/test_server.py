@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from spot.cli.stack import free_port
 from spot.simulator import SimulatedExchange
 from spot.store import Pool, open_pool
 from tests.fixtures.fleet import environ_of, get_json, get_text, until, until_feeding
-from tests.fixtures.processes import Program, StartProcess, children_of, is_alive
+from tests.fixtures.processes import Program, StartProcess, children_of, free_port, is_alive
 from tests.fixtures.proxy import PostgresProxy
 from tests.shards.test_worker import failure_of, lines_of
 
@@ -169,7 +168,9 @@ async def test_a_database_that_was_never_there_is_told_until_it_comes(
         assert shard["problems"] == ["it is starting", "the database is away"]
         assert shard["database"]["reason"]
     numbers = await get_text(f"{url}/metrics")
-    assert re.findall(r'spot_shard_database_outage_seconds{shard="\d"} [^0]', numbers)
+    outages = re.findall(r'spot_shard_database_outage_seconds{shard="\d"} (\S+)', numbers)
+    assert len(outages) == 2
+    assert all(float(seconds) > 0 for seconds in outages)
     assert 'spot_shard_phase{phase="starting",shard="1"} 1.0' in numbers
     proxy.restore()
     await until_ok(url)

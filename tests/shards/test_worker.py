@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from spot.cli.stack import free_port
 from spot.models import Product
 from spot.simulator import SimulatedExchange
 from spot.store import (
@@ -23,7 +22,7 @@ from spot.store import (
 )
 from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import SIMULATED, environ_of, until, until_feeding
-from tests.fixtures.processes import Program, StartProcess, is_alive
+from tests.fixtures.processes import Program, StartProcess, free_port, is_alive
 from tests.fixtures.store import end_session, until_a_lock_is_waited_for
 
 

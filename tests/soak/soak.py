@@ -8,6 +8,7 @@ and exact, at every granularity.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,9 +22,9 @@ import msgspec
 import psycopg
 
 from spot.cli.local_database import local_database
-from spot.cli.stack import free_port
 from spot.store.schema import migrate
 from tests.fixtures.judge import Verdict, judge, totals
+from tests.fixtures.processes import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 # The newest candles are waited for by grace and hold; what ended this long ago must be told.
@@ -136,7 +137,16 @@ def _exchange(
     command += ["--seed", str(settings.seed), "--rate", str(settings.rate)]
     command += ["--faults", faults] if faults else []
     with _program(command, {}, folder / "exchange.log") as process:
+        wait_until(lambda: _answers(port), "the exchange", seconds=60)
         yield process
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
