@@ -3,13 +3,15 @@
 Exchange time runs several times faster here, so that minutes end while a test waits.
 """
 
+import asyncio
 import os
 import signal
 from collections import Counter
 
 import pytest
 
-from spot.clock import utc_now
+from shards.stagger import SLOT_SECONDS
+from spot.clock import monotonic, utc_now
 from spot.models import Candle, Coverage, Granularity
 from spot.simulator import SimulatedExchange
 from spot.store import Pool, all_products, candles, open_pool, read_statuses
@@ -123,8 +125,8 @@ async def test_a_killed_shard_comes_back_and_its_candles_stay_true(
 
         await until(has_minutes, "the first proven minutes")
         victim = before[0]
-        os.kill(victim.pid, signal.SIGKILL)
         killed_at = utc_now()
+        os.kill(victim.pid, signal.SIGKILL)
 
         async def is_back() -> bool:
             now = (await read_statuses(pool, SIMULATED))[0]
@@ -147,6 +149,14 @@ async def test_a_killed_shard_comes_back_and_its_candles_stay_true(
     assert fleet.family() == []
 
 
+async def watch_lateness(late: list[float]) -> None:
+    """Note by how much this loop, which is the exchange's too, is late at each look."""
+    while True:
+        due_at = monotonic() + 0.05
+        await asyncio.sleep(0.05)
+        late.append(monotonic() - due_at)
+
+
 @pytest.mark.parametrize("shards", [1, 2, 3, 5])
 @pytest.mark.timeout(90)
 async def test_every_product_is_on_one_shard_and_connects_are_spread(
@@ -154,8 +164,14 @@ async def test_every_product_is_on_one_shard_and_connects_are_spread(
 ) -> None:
     exchange = await start_exchange(products=30, rate=60, has_limits=True)
     fleet = start_process("-m", "shards", environ=environ_of(exchange, database_url, shards=shards))
-    async with open_pool(database_url, application_name="test") as pool:
+    late = [0.0]
+    async with (
+        open_pool(database_url, application_name="test") as pool,
+        asyncio.TaskGroup() as tasks,
+    ):
+        watching = tasks.create_task(watch_lateness(late))
         statuses = await until_feeding(pool, shards=shards, products=30)
+        watching.cancel()
         assert sum(status.products for status in statuses) == 30
         for status in statuses:
             assert status.clients == -(-status.products // 8)
@@ -171,7 +187,7 @@ async def test_every_product_is_on_one_shard_and_connects_are_spread(
     assert exchange.messages.peak <= 8
     assert exchange.connects.refused == 0
     # A machine that stands still for a moment lets three connects' messages arrive together.
-    assert exchange.messages.refused <= 1
+    assert exchange.messages.refused <= 1 + 3 * int(max(late) / SLOT_SECONDS)
     assert len(children_of(fleet.process.pid)) == shards
     assert fleet.stop() == 0, fleet.log
     assert fleet.family() == []
