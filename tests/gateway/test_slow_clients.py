@@ -4,20 +4,26 @@ import asyncio
 import re
 import socket
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
-from spot.clock import from_unix_microseconds, unix_microseconds, utc_now
+import pytest
+
+from spot.clock import from_unix_microseconds, monotonic, unix_microseconds, utc_now
 from spot.loadtest import LoadPlan, LoadRun
+from spot.loadtest.figures import Figures
 from spot.models import Candle, Granularity
 from tests.fixtures.gateway import PRODUCTS, Publisher
 from tests.fixtures.processes import StartProcess
-from tests.fixtures.store import START, make_candle
+from tests.fixtures.store import START, eventually, make_candle
 from tests.gateway.test_metrics import scrape
 from tests.gateway.test_server import free_port, wait_ready
 
 STREAMS, DEAF = 180, 20
-LAG_SECONDS = 3.0
+# All bursts, and the reading of one of them, have to come before it.
+LAG_SECONDS = 8.0
 # A gateway as a process of its own, which gives slow clients less time than it usually does.
 SCRIPT = f"""
 import asyncio, os, uvloop
@@ -44,7 +50,7 @@ def deaf_client(url: str) -> socket.socket:
     return client
 
 
-async def read_until(client: socket.socket, wanted: bytes, seconds: float = 5) -> None:
+async def read_until(client: socket.socket, wanted: bytes, seconds: float = 15) -> None:
     """Read until this text came."""
     loop = asyncio.get_running_loop()
     last = b""
@@ -59,7 +65,7 @@ async def is_cut(client: socket.socket) -> bool:
     """Whether the connection was ended by the other side, once all that came is read."""
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             while await loop.sock_recv(client, 65_536):
                 pass
     except ConnectionResetError:
@@ -87,6 +93,24 @@ async def publish_bursts(publish: Publisher, first: int, count: int) -> None:
         await asyncio.sleep(0.06)
 
 
+def has_told(figures: Figures, candles: int) -> bool:
+    return figures.candles >= candles
+
+
+async def usual_delay(publish: Publisher, figures: Figures, first: int) -> float:
+    """Return the middle one of the times in which all who read were told a burst."""
+    delays = []
+    for number in range(first, first + 15):
+        await asyncio.sleep(0.06)
+        told = figures.candles
+        started = monotonic()
+        await publish(*burst(number))
+        wanted = told + STREAMS * len(burst(number))
+        await eventually(partial(has_told, figures, wanted))
+        delays.append(monotonic() - started)
+    return median(delays)
+
+
 async def tell(publish: Publisher, number: int, clients: list[socket.socket]) -> None:
     """Publish one more state and wait until all of these have read it."""
     await publish_bursts(publish, number, 1)
@@ -102,13 +126,14 @@ def memory_kib(pid: int) -> int:
 
 async def until_scraped(url: str, name: str, label: tuple[str, str], value: float) -> None:
     """Wait until /metrics says this."""
-    async with asyncio.timeout(LAG_SECONDS + 5):
+    async with asyncio.timeout(LAG_SECONDS + 15):
         while True:
             if (await scrape(url)).get((f"spot_gateway_{name}", (label,))) == value:
                 return
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.timeout(120)
 async def test_those_who_read_do_not_notice_those_who_do_not(
     database_url: str, publish: Publisher, start_process: StartProcess
 ) -> None:
@@ -121,15 +146,15 @@ async def test_those_who_read_do_not_notice_those_who_do_not(
     async with load.open():
         await publish_bursts(publish, 2, 10)  # warm
         base_kib = memory_kib(program.process.pid)
-        load.figures.restart()
-        await publish_bursts(publish, 12, 20)
-        before = load.figures.since_frame.percentile(95)
+        before = await usual_delay(publish, load.figures, 12)
         with ExitStack() as stack:
             deaf = [stack.enter_context(deaf_client(url)) for _ in range(DEAF)]
             await until_scraped(url, "streams", ("format", "json"), STREAMS + DEAF)
-            load.figures.restart()
-            await publish_bursts(publish, 32, 25)
-            after = load.figures.since_frame.percentile(95)
+            number = 32
+            while (await scrape(url))["spot_gateway_streams_lagging", ()] < DEAF:
+                await publish_bursts(publish, number, 1)
+                number += 1
+            after = await usual_delay(publish, load.figures, number)
             assert (await scrape(url))["spot_gateway_streams_lagging", ()] == DEAF
             # Who reads again in time is told the newest state and goes on; the others are cut.
             await tell(publish, 777, deaf[:5])
@@ -140,9 +165,8 @@ async def test_those_who_read_do_not_notice_those_who_do_not(
         assert load.figures.reconnects == 0
         await publish_bursts(publish, 1000, 5)
         kept_kib = memory_kib(program.process.pid) - base_kib
-    assert before is not None
-    assert after is not None
-    # Delays of a busy machine vary; twenty stalled writes would cost seconds.
-    assert after < before + 0.1
+    # Delays of a busy machine vary, and one pause of it delays several bursts: the middle one counts.
+    # Twenty writes that stall for a moment each would cost half a second at every burst.
+    assert after < before + 0.3
     # What twenty clients were owed was megabytes.
     assert kept_kib < 4096, f"{kept_kib} KiB more than before"
