@@ -1,6 +1,7 @@
 """Several worker processes on one port: all serve, all follow, and one may die."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -15,20 +16,22 @@ from spot.gateway.workers import RESTART_SECONDS, Workers
 from tests.fixtures.gateway import Publisher, open_stream
 from tests.fixtures.processes import StartProcess, children_of, is_alive, wait_until
 from tests.fixtures.store import make_candle
-from tests.gateway.test_metrics import scrape
+from tests.gateway.test_metrics import Found, scrape
 from tests.gateway.test_server import free_port, wait_ready
 
 
-async def until_workers_are_ready(url: str, count: int) -> None:
+async def until_scraped(url: str, wanted: Found) -> None:
+    """Wait until one scrape says all this; a worker that is late for one is left out of it."""
+    found: Found = {}
     async with asyncio.timeout(30):
-        while True:
-            try:
+        while not wanted.items() <= found.items():
+            with contextlib.suppress(aiohttp.ClientConnectionError):
                 found = await scrape(url)
-            except aiohttp.ClientConnectionError:
-                found = {}
-            if found.get(("spot_gateway_ready_workers", ())) == count:
-                return
             await asyncio.sleep(0.05)
+
+
+async def until_workers_are_ready(url: str, count: int) -> None:
+    await until_scraped(url, {("spot_gateway_ready_workers", ()): count})
 
 
 async def test_workers_share_the_port_and_one_that_dies_is_replaced(
@@ -50,11 +53,14 @@ async def test_workers_share_the_port_and_one_that_dies_is_replaced(
         for stream in streams:
             await stream.until(lambda e: e.name == "candle" and e.json["trades"] == 7)
         # The kernel spread them, each worker got the news itself, and one scrape counts them all.
-        found = await scrape(url)
-        assert found["spot_gateway_streams", (("format", "json"),)] == 24
-        assert found["spot_gateway_notifications_total", ()] == 2
+        all_of_both: Found = {
+            ("spot_gateway_streams", (("format", "json"),)): 24,
+            ("spot_gateway_notifications_total", ()): 2,
+        }
+        await until_scraped(url, all_of_both)
         first, second = children_of(program.process.pid)
         os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not is_alive(first), "its end")
         wait_until(lambda: len(children_of(program.process.pid)) == 2, "a new worker")
         await until_workers_are_ready(url, 2)
         assert is_alive(second)
@@ -72,8 +78,8 @@ async def test_workers_end_when_their_parent_is_killed(
         environ={"DATABASE_URL": database_url},
     )  # fmt: skip
     await wait_ready(f"http://127.0.0.1:{port}")
+    wait_until(lambda: len(children_of(program.process.pid)) == 2, "both workers")
     workers = children_of(program.process.pid)
-    assert len(workers) == 2
     program.process.kill()
     wait_until(lambda: not any(map(is_alive, workers)), "the workers to end")
 
