@@ -9,6 +9,7 @@ from spot.gateway.conflation import Change
 from spot.gateway.cursor import Cursor
 from spot.gateway.events import chunk, json_event, retry_only
 from spot.gateway.topic import StreamFormat, render
+from spot.loadtest import stream as module
 from spot.loadtest.figures import Figures
 from spot.loadtest.stream import LoadStream
 from tests.fixtures.store import START, make_candle
@@ -66,11 +67,13 @@ def test_any_pieces_give_the_same_counts(
 
 
 @pytest.mark.parametrize("stream_format", list(StreamFormat))
-def test_whole_events_are_timed(stream_format: StreamFormat) -> None:
+def test_whole_events_are_timed(
+    stream_format: StreamFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "monotonic", lambda: 30.0)
     figures = Figures()
     is_json = stream_format is StreamFormat.JSON
-    offset = START + 30 - monotonic()
-    stream = LoadStream(b"", figures, offset, lambda _: None, is_json=is_json)
+    stream = LoadStream(b"", figures, START, lambda _: None, is_json=is_json)
     stream.data_received(stream_of(3, stream_format))
     found = (figures.since_update, figures.since_frame, figures.since_heartbeat)
     assert [delays.count for delays in found] == [1, 1, figures.heartbeats]
@@ -78,7 +81,7 @@ def test_whole_events_are_timed(stream_format: StreamFormat) -> None:
     # Of candles the last that came, of frames the first.
     told_at = (START + 3, START + 1.5, START)
     for delays, at in zip(found, told_at, strict=True):
-        assert delays.percentile(100) == pytest.approx(START + 30 - at, abs=1)
+        assert delays.percentile(100) == pytest.approx(START + 30 - at, abs=0.01)
 
 
 def test_completed_candles_are_not_timed() -> None:
