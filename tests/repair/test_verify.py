@@ -260,7 +260,7 @@ async def test_repair_is_told_to_the_gateways(
         with psycopg.connect(database_url, autocommit=True) as listener:
             listener.execute("LISTEN candle")
             await verify(session, history_range(granularities=[MINUTE]), is_repairing=True)
-            (heard,) = listener.notifies(timeout=5, stop_after=1)
+            (heard,) = listener.notifies(timeout=30, stop_after=1)
         (mended,) = [candle for candle in await stored(session) if candle.start == AT]
     assert unpack(heard.payload).candles == (mended,)
     assert mended.revision == 1

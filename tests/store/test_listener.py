@@ -129,11 +129,13 @@ async def test_cut_network_reconnects_once_it_is_back(pool: Pool, proxy: Postgre
 async def test_silent_network_is_noticed_by_the_probe(
     pool: Pool, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spot.store.listener.ANSWER_SECONDS", 0.5)
     ear = Ear()
     async with listening(proxy.url, ear, probe_seconds=0.1) as listener:
         proxy.stall()
+        # For the silence only: a machine that is late must not lose a connection that is alive.
+        monkeypatch.setattr("spot.store.listener.ANSWER_SECONDS", 0.5)
         await eventually(lambda: not listener.is_connected)
+        monkeypatch.setattr("spot.store.listener.ANSWER_SECONDS", 20.0)
         proxy.cut()
         proxy.restore()
         await eventually(lambda: listener.connects == 2)
@@ -165,7 +167,14 @@ async def test_listen_without_delivery_becomes_polling(
     monkeypatch.setattr("spot.store.statements.NOTIFY", "SELECT %s::text, %s::text")
     monkeypatch.setattr("spot.store.listener.ANSWER_SECONDS", 0.2)
     monkeypatch.setattr("spot.store.listener.POLL_SECONDS", 0.05)
-    ear = Ear()
+
+    class PatientEar(Ear):
+        async def on_ready(self) -> None:
+            # Only the probe was to be given up soon, not what is asked from here on.
+            monkeypatch.setattr("spot.store.listener.ANSWER_SECONDS", 20.0)
+            await super().on_ready()
+
+    ear = PatientEar()
     async with listening(database_url, ear) as listener:
         assert not listener.delivers
         await eventually(lambda: ear.times_ready >= 3)

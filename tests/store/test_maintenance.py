@@ -16,6 +16,7 @@ from tests.fixtures.store import EXCHANGE, make_candle, make_gap
 
 DAY = 86_400
 TODAY = Granularity.ONE_DAY.floor(utc_now())
+NOON = from_unix(TODAY + DAY // 2)  # whatever day it has become meanwhile
 MINUTE, FIVE = Granularity.ONE_MINUTE, Granularity.FIVE_MINUTE
 
 
@@ -50,9 +51,9 @@ async def test_each_granularity_is_kept_as_long_as_its_own_rule_says(database_ur
     await store(database_url, MINUTE, 0, 29, 32, 400)
     await store(database_url, FIVE, 0, 400, 800)
     with maintenance.connect(database_url) as connection:
-        dropped = list(maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)]))
+        dropped = list(maintenance.drop_old(connection, NOON, [(MINUTE, 30), (FIVE, 730)]))
         assert [(d.granularity, d.parts) for d in dropped] == [(MINUTE, 2), (FIVE, 1)]
-        again = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)])
+        again = maintenance.drop_old(connection, NOON, [(MINUTE, 30), (FIVE, 730)])
         assert [d.parts for d in again] == [0, 0]
     assert ages(database_url, MINUTE) == [0, 29]
     assert ages(database_url, FIVE) == [0, 400]
@@ -71,7 +72,7 @@ async def test_a_drop_that_readers_hold_up_is_tried_again_then_told(database_url
             pauses.append(seconds)
             reader.rollback()
 
-        [dropped] = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30)], pause=end_reading)
+        [dropped] = maintenance.drop_old(connection, NOON, [(MINUTE, 30)], pause=end_reading)
         assert (dropped.parts, len(pauses)) == (1, 1)
 
 
@@ -87,7 +88,7 @@ async def test_readers_that_never_end_are_told_and_hold_up_nothing_else(
         maintenance.connect(database_url) as connection,
     ):
         reader.execute("SELECT FROM candles WHERE granularity = 'ONE_MINUTE'")
-        dropping = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 60)])
+        dropping = maintenance.drop_old(connection, NOON, [(MINUTE, 30), (FIVE, 60)])
         with pytest.raises(StoreError, match="ONE_MINUTE was being read"):
             told.extend(dropped.granularity for dropped in dropping)
         reader.rollback()
@@ -100,7 +101,7 @@ async def test_what_went_with_a_limit_for_all_is_counted(database_url: str) -> N
     await store(database_url, FIVE, 0, 400)
     everything = [(granularity, 30) for granularity in Granularity]
     with maintenance.connect(database_url) as connection:
-        dropped = maintenance.drop_old(connection, utc_now(), everything)
+        dropped = maintenance.drop_old(connection, NOON, everything)
         assert {d.granularity: d.parts for d in dropped if d.parts} == {MINUTE: 2, FIVE: 1}
 
 
@@ -123,7 +124,7 @@ async def test_a_step_that_worked_is_a_reason_to_go_on(
         def end_one(seconds: float) -> None:
             readers.pop().rollback()
 
-        [dropped] = maintenance.drop_old(connection, utc_now(), [(MINUTE, 30)], pause=end_one)
+        [dropped] = maintenance.drop_old(connection, NOON, [(MINUTE, 30)], pause=end_one)
     assert (dropped.parts, readers) == (12, [])
 
 
@@ -173,12 +174,12 @@ async def test_retention_on_a_hypertable(hypertable_url: str) -> None:
     await store(hypertable_url, FIVE, 0, 400, 800)
     everything = [(granularity, 365) for granularity in Granularity]
     with maintenance.connect(hypertable_url) as connection:
-        assert maintenance.make_ahead(connection, utc_now(), timedelta(days=14)) == 0
+        assert maintenance.make_ahead(connection, NOON, timedelta(days=14)) == 0
         assert maintenance.ready_until(connection) is None
-        list(maintenance.drop_old(connection, utc_now(), [(MINUTE, 30), (FIVE, 730)]))
+        list(maintenance.drop_old(connection, NOON, [(MINUTE, 30), (FIVE, 730)]))
         assert ages(hypertable_url, MINUTE) == [0, 29]
         assert ages(hypertable_url, FIVE) == [0, 400]
-        dropped = list(maintenance.drop_old(connection, utc_now(), everything))
+        dropped = list(maintenance.drop_old(connection, NOON, everything))
         assert ages(hypertable_url, FIVE) == [0]
         assert sum(d.parts for d in dropped) > 0
 

@@ -42,8 +42,10 @@ async def look(connection: Connection) -> None:
 
 
 async def test_whoever_looked_meanwhile_reads_what_is_written(
-    crowded: Pool, empty_database_url: str
+    crowded: Pool, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Whoever does not get on with looking is given up after a second; here that is the machine.
+    monkeypatch.setattr("spot.store.partitions.REFRESH_SECONDS", 20.0)
     for number in range(TRIES):
         candle = make_candle(start=START + number * DAY)
         async with (

@@ -185,7 +185,10 @@ async def test_no_read_of_young_candles_opens_the_old_partitions(
                 assert 0 < leaves < 20
 
 
-async def test_cut_connection_is_a_store_error_and_heals(pool: Pool, proxy: PostgresProxy) -> None:
+async def test_cut_connection_is_a_store_error_and_heals(
+    pool: Pool, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spot.store.pool.CHECKOUT_SECONDS", 20.0)  # beyond the pool's own pauses
     await write(pool, make_candle())
     async with open_pool(
         proxy.url, application_name="spot proxied", is_read_only=True, max_size=1

@@ -141,7 +141,8 @@ examples = iter(range(1_000_000))
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.lists(states, max_size=4), max_size=8))
 async def test_any_sequence_of_batches_ends_as_the_model_says(
@@ -231,8 +232,9 @@ async def test_stale_epoch_is_fenced_and_writes_nothing(pool: Pool, lease: Lease
 
 
 async def test_cut_connection_is_a_store_error_and_writes_nothing(
-    pool: Pool, proxy: PostgresProxy
+    pool: Pool, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("spot.store.pool.CHECKOUT_SECONDS", 20.0)  # beyond the pool's own pauses
     async with open_pool(proxy.url, application_name="spot proxied") as proxied:
         with pytest.raises(StoreError):  # noqa: PT012 - the cut must come inside
             async with proxied.connection() as connection:
