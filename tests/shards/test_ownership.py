@@ -19,7 +19,6 @@ from tests.fixtures.store import (
     EXCHANGE,
     end_session,
     eventually,
-    until_a_lock_is_waited_for,
 )
 
 # The supervisor kills a shard after 6.5 s, and closing the connections may take two of them.
@@ -73,7 +72,6 @@ async def test_what_was_counted_outlives_the_lease(database_url: str, pool: Pool
 
 async def end_the_lease(pool: Pool) -> None:
     """End the session of the one who holds the shard once another waits for it."""
-    await until_a_lock_is_waited_for(pool)
     await end_session(pool, "spot shard 0 lease")
 
 

@@ -22,7 +22,6 @@ from tests.fixtures.store import (
     START,
     end_session,
     eventually,
-    until_a_lock_is_waited_for,
 )
 
 # What waits for two that must not both read; it never comes where they do not.
@@ -131,7 +130,6 @@ async def test_a_read_that_outlives_its_tenure_feeds_it_no_more(
     database_url: str, pool: Pool, proxy: PostgresProxy, ear: Ear
 ) -> None:
     async def end_the_lease() -> None:
-        await until_a_lock_is_waited_for(pool)
         await end_session(pool, "spot shard 0 lease")
 
     async with (

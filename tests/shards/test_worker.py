@@ -23,7 +23,7 @@ from spot.store import (
 from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import SIMULATED, environ_of, until, until_feeding
 from tests.fixtures.processes import Program, StartProcess, free_port, is_alive
-from tests.fixtures.store import end_session, until_a_lock_is_waited_for
+from tests.fixtures.store import end_session
 
 
 async def until_epoch(pool: Pool, epoch: int) -> list[ShardStatus]:
@@ -204,7 +204,6 @@ async def test_a_shard_that_lost_its_lease_to_another_becomes_its_standby(
 
         async with asyncio.TaskGroup() as tasks:
             taking = tasks.create_task(take_over())
-            await until_a_lock_is_waited_for(pool)
             await end_session(pool, "spot shard 0 lease")
         (now,) = await until_epoch(pool, taking.result() + 1)
         assert now.pid == first.pid
