@@ -13,7 +13,7 @@ from spot.cli import main
 from spot.store import schema
 from tests.fixtures.migrate_script import SCRIPT, run
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]  # programs, one after the other
 
 
 def test_up_status_down_and_up_again(empty_database_url: str) -> None:

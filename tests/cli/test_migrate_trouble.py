@@ -19,7 +19,7 @@ from spot.store import migration_lock, schema
 from tests.fixtures.migrate_script import SCRIPT, environment, run, start
 from tests.fixtures.processes import wait_until
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
 
 def execute(url: str, *statements: str) -> None:
@@ -151,6 +151,16 @@ def is_waiting(url: str) -> bool:
     )
 
 
+def is_there(url: str) -> bool:
+    return bool(
+        value(
+            url,
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'spot migrate%' AND datname = current_database()",
+        )
+    )
+
+
 @pytest.mark.parametrize("table", ["products", "shard_leases"])
 def test_kill_in_the_middle_then_up_goes_on(empty_database_url: str, table: str) -> None:
     with table_being_made(empty_database_url, table):
@@ -158,6 +168,8 @@ def test_kill_in_the_middle_then_up_goes_on(empty_database_url: str, table: str)
         wait_until(lambda: is_waiting(empty_database_url), "the migration to reach the table", 30)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=10)
+    # Its session goes on until it finds that nobody is there: who comes meanwhile is told to wait.
+    wait_until(lambda: not is_there(empty_database_url), "the end of its session", 30)
     again = run("up", "--storage", "native", DATABASE_URL=empty_database_url)
     assert (again.returncode, again.stderr) == (0, "")
     names = schema.migration_names()

@@ -52,8 +52,9 @@ def test_terminate_ends_it(tmp_path: Path) -> None:
 
 def test_what_does_not_end_is_killed_with_its_children(tmp_path: Path) -> None:
     part = python(
-        "import os, signal, time; signal.signal(15, signal.SIG_IGN); print(os.fork(), flush=True);"
-        "time.sleep(60)",
+        # Each line in one write: they come at the same moment.
+        "import os, signal, time; signal.signal(15, signal.SIG_IGN);"
+        "os.write(1, b'%d\\n' % os.fork()); time.sleep(60)",
         tmp_path,
     )
     wait_until(lambda: len(part.last_lines(2)) == 2, "both to say hello")
