@@ -7,6 +7,8 @@ from functools import partial
 
 import pytest
 
+from spot.gateway import replay as replay_module
+from spot.gateway import stream as stream_module
 from spot.gateway.gateway import Pace
 from spot.models import Candle, Granularity
 from spot.store import Pool, candles
@@ -17,6 +19,13 @@ QUERY = "product=BTC-USD,ETH-USD&granularity=1m&format=json"
 NAMES = ("BTC-USD", "ETH-USD")
 CUTS = 50
 MINUTES = 40
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway waits as long as a busy machine needs for news and for tables, not two seconds."""
+    monkeypatch.setattr(stream_module, "CATCH_UP_STEPS", 800)
+    monkeypatch.setattr(replay_module, "READ_SECONDS", 8.0)
 
 
 class Wanderer:
