@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from spot.cli.stack import free_port, get
+from spot.cli.stack import get
 from spot.cli.up import _plan, add_arguments
 from spot.errors import SettingsError
-from tests.fixtures.processes import Program, StartProcess, is_alive, wait_until
+from tests.fixtures.processes import Program, StartProcess, free_port, is_alive, wait_until
 
 pytestmark = pytest.mark.timeout(240)
 READY_SECONDS = 60

@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import zipfile
@@ -20,7 +19,7 @@ import pytest
 
 from spot.store import migration_lock, schema
 from tests.fixtures.gcloud import ROOT
-from tests.fixtures.processes import children_of, is_alive, wait_until
+from tests.fixtures.processes import children_of, free_port, is_alive, wait_until
 from tests.fixtures.proxy import PostgresProxy
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
@@ -122,13 +121,6 @@ def healthcheck(url: str) -> int:
 
 def is_well(url: str) -> Callable[[], bool]:
     return lambda: healthcheck(url) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def test_package_holds_migrations_and_page(code: Path) -> None:

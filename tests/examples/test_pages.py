@@ -16,8 +16,8 @@ from spot.store import Pool, save_products, save_status
 from tests.fixtures.browser import feeding, needs_browser, open_page, serving, until_text
 from tests.fixtures.examples import EXAMPLES, served_examples
 from tests.fixtures.gateway import PRODUCTS, Publisher, make_product, make_status, running_gateway
+from tests.fixtures.processes import free_port
 from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
-from tests.gateway.test_server import free_port
 
 pytestmark = needs_browser
 

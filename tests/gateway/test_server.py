@@ -13,16 +13,10 @@ import pytest
 
 from spot.clock import monotonic
 from tests.fixtures.gateway import Publisher, open_stream
+from tests.fixtures.processes import free_port
 from tests.fixtures.store import make_candle
 
 Start = Callable[..., AbstractAsyncContextManager[asyncio.subprocess.Process]]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from spot.loadtest import LoadPlan, LoadRun
 from spot.loadtest.figures import Figures
 from spot.models import Candle, Granularity
 from tests.fixtures.gateway import PRODUCTS, Publisher
-from tests.fixtures.processes import StartProcess
+from tests.fixtures.processes import StartProcess, free_port
 from tests.fixtures.store import START, eventually, make_candle
 from tests.gateway.test_metrics import scrape
-from tests.gateway.test_server import free_port, wait_ready
+from tests.gateway.test_server import wait_ready
 
 STREAMS, DEAF = 180, 20
 # All bursts, and the reading of one of them, have to come before it.

@@ -14,10 +14,10 @@ import pytest
 from spot.gateway import workers as module
 from spot.gateway.workers import RESTART_SECONDS, Workers
 from tests.fixtures.gateway import Publisher, open_stream
-from tests.fixtures.processes import StartProcess, children_of, is_alive, wait_until
+from tests.fixtures.processes import StartProcess, children_of, free_port, is_alive, wait_until
 from tests.fixtures.store import make_candle
 from tests.gateway.test_metrics import Found, scrape
-from tests.gateway.test_server import free_port, wait_ready
+from tests.gateway.test_server import wait_ready
 
 
 async def until_scraped(url: str, wanted: Found) -> None:
