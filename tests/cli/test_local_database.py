@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def wait_until_dead(pid: int, seconds: float = 20.0) -> None:
     deadline = monotonic() + seconds
     while is_alive(pid):
         assert monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.01)
 
 
 def test_data_survives_a_restart_and_nothing_runs_between(directory: Path) -> None:

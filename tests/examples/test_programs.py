@@ -95,7 +95,7 @@ async def test_curl_client_ends_at_once_when_told(database_url: str, publish: Pu
     ):
         await lines_of(process, 1)
         process.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert await process.wait() == 0
         await eventually(lambda: gateway.hub.streams == 0)
 
