@@ -119,7 +119,7 @@ class CandleMemory:
         if not _is_newer(known.get(candle.start), candle):
             self._place(candle, position, row)
             return []
-        if known and not is_notified and candle.start < min(known):
+        if not is_notified and _is_too_old(known, candle):
             return []
         known[candle.start] = candle
         while len(known) > KNOWN_STARTS:
@@ -132,6 +132,11 @@ class CandleMemory:
         if newest is not None and is_older:
             changes.append(self._number(newest.candle, position, row, is_repeat=True))
         return changes
+
+    def is_news(self, candle: Candle) -> bool:
+        """Whether a candle that was read would make a change."""
+        known = self._known.get((candle.product_id, candle.granularity), {})
+        return _is_newer(known.get(candle.start), candle) and not _is_too_old(known, candle)
 
     def snapshot(self, subscription: Subscription) -> list[Change]:
         """Return the newest state of everything subscribed, in order."""
@@ -287,3 +292,7 @@ def _is_newer(former: Candle | None, candle: Candle) -> bool:
         return False
     is_older = (candle.revision, candle.updated_at) < (former.revision, former.updated_at)
     return not is_older and not former.has_same_content(candle)
+
+
+def _is_too_old(known: dict[int, Candle], candle: Candle) -> bool:
+    return bool(known) and candle.start < min(known)

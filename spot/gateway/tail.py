@@ -17,7 +17,7 @@ from spot.gateway.cursor import Position
 from spot.gateway.histogram import Histogram
 from spot.gateway.hub import Hub
 from spot.gateway.sequence import FlushSequence, RowLedger, Verdict
-from spot.models import Candle
+from spot.models import Candle, Granularity
 from spot.store.listener import CandleListener
 from spot.store.notification import Notification
 from spot.store.pool import Pool
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 # A slow database delays commits: what was written later than the newest known candle may carry an
 # older exchange time than that, by at most about this.
 MARGIN = timedelta(minutes=3)
+# One shard may be further behind: it was cut off and writes what it held. Then it is read so far
+# back as there is anything new; further than the memory can tell news from what it had.
+FARTHEST = timedelta(minutes=30)
 # Behind everything: catches what no number shows, such as a shard's last words before silence.
 REREAD_SECONDS = 60.0
 # A burst of holes (a shard restarting, parts out of one lost flush) is one read.
@@ -58,6 +61,7 @@ class Tail:
         self._doubt = asyncio.Event()
         self._ledger = RowLedger()
         self.newest_at: datetime | None = None  # newest exchange time in any candle
+        self._late_at: datetime | None = None  # oldest of what came late since the last reading
         self.is_loaded = False  # the state was read at least once after a LISTEN
         self.notifications = 0
         self.holes = 0
@@ -116,6 +120,7 @@ class Tail:
             notification.shard_index, notification.epoch, notification.flush, notification.part
         )
         self._see(notification.candles)
+        self._note_late(notification.candles)
         # Of candles in progress: what was mended or read from history is old by nature.
         open_at = [c.updated_at for c in notification.candles if not c.complete]
         if open_at:
@@ -148,25 +153,63 @@ class Tail:
                 await asyncio.sleep(backoff.next_delay())
 
     async def _read_changes(self) -> None:
-        candles: list[Candle] = []
-        newest_at = self.newest_at
         async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            newest_at = self.newest_at
             if newest_at is None:
-                # Nothing is known, not even the exchange's time, by which changes are searched.
-                candles += await newest_candles(self._pool, self._exchange)
-                newest_at = max((candle.updated_at for candle in candles), default=None)
-            if newest_at is not None:
-                # At the start too: an interval before the newest may not be complete yet, and its
-                # completion will be news only if it is known to have been open. Not searched by our
-                # own clock: a replayed market's time is another.
-                since = newest_at - MARGIN
-                candles += await changed_since(self._pool, self._exchange, since)
+                await self._read_state()
+                return
+            back = MARGIN
+            if self._late_at is not None:
+                back = min(max(newest_at - self._late_at, timedelta()) + MARGIN, FARTHEST)
+            while True:
+                candles = await changed_since(self._pool, self._exchange, newest_at - back)
+                if back >= FARTHEST or not self._is_cut_short(candles, newest_at - back):
+                    break
+                back = min(2 * back, FARTHEST)
+        self._take(candles)
+        self._late_at = None
+
+    async def _read_state(self) -> None:
+        """Read when nothing is known, not even the exchange's time, by which changes are searched."""
+        candles = await newest_candles(self._pool, self._exchange)
+        newest_at = max((candle.updated_at for candle in candles), default=None)
+        if newest_at is not None:
+            # An interval before the newest may not be complete yet, and its completion will be news
+            # only if it is known to have been open. Not searched by our own clock: a replayed
+            # market's time is another.
+            candles += await changed_since(self._pool, self._exchange, newest_at - MARGIN)
+        self._take(candles)
+
+    def _is_cut_short(self, candles: Sequence[Candle], since: datetime) -> bool:
+        """Whether even the oldest minutes of what was read are news: there may be older ones."""
+        oldest = Granularity.ONE_MINUTE.floor(since)
+        return any(
+            self._hub.memory.is_news(candle)
+            for candle in candles
+            if candle.granularity is Granularity.ONE_MINUTE and candle.start <= oldest
+        )
+
+    def _take(self, candles: Sequence[Candle]) -> None:
         self.rereads += 1
         self._see(candles)
         # A read gives no order; the hub takes older intervals first.
         ordered = sorted(candles, key=lambda candle: candle.start)
         news = self._hub.offer(ordered, is_notified=False)
         logger.debug("read again", extra={"candles": len(candles), "news": news})
+
+    def _note_late(self, candles: Sequence[Candle]) -> None:
+        """Remember how late a shard is: what is missing beside these may be as old."""
+        if self.newest_at is None:
+            return
+        late = [
+            candle.updated_at
+            for candle in candles
+            if candle.complete and not candle.revision
+            if candle.granularity is Granularity.ONE_MINUTE
+            if candle.updated_at < self.newest_at - MARGIN
+        ]
+        if late:
+            self._late_at = min(late) if self._late_at is None else min(self._late_at, *late)
 
     def _see(self, candles: Sequence[Candle]) -> None:
         newest_at = max((candle.updated_at for candle in candles), default=None)

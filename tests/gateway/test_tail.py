@@ -5,6 +5,7 @@ import contextlib
 from decimal import Decimal
 
 import psycopg
+import pytest
 
 from spot.clock import from_unix
 from spot.gateway.gateway import Gateway, Pace
@@ -157,30 +158,33 @@ async def test_state_read_at_the_start_knows_the_interval_before(
         assert starts_of(stream.events) == [START]
 
 
+MINUTES = Subscription(
+    products=frozenset({"ETH-USD"}),
+    granularities=frozenset({Granularity.ONE_MINUTE}),
+    format=StreamFormat.JSON,
+)
+
+
+def held(product_id: str) -> list[Candle]:
+    """Return ten completed minutes and the eleventh, as a shard holds them through an outage."""
+
+    def minute(number: int, **fields: object) -> Candle:
+        return make_candle(product_id=product_id, start=START + 60 * number, **fields)
+
+    return [*(minute(n, at=59, complete=True) for n in range(10)), minute(10, at=30)]
+
+
 async def test_what_is_committed_late_after_a_long_outage_is_not_missed(
     proxy: PostgresProxy, publish: Publisher, pool: Pool
 ) -> None:
     """Its transactions hold the same ten minutes; one is committed before it is listened again."""
     hub = Hub("e", is_timed=True)
     tail = Tail(pool, CandleListener(proxy.url), EXCHANGE, hub, reread_seconds=0.02)
-    minutes = Subscription(
-        products=frozenset({"ETH-USD"}),
-        granularities=frozenset({Granularity.ONE_MINUTE}),
-        format=StreamFormat.JSON,
-    )
-
-    def held(product_id: str) -> list[Candle]:
-        def minute(number: int, **fields: object) -> Candle:
-            start = START + 60 * number
-            return make_candle(product_id=product_id, start=start, **fields)
-
-        return [*(minute(n, at=59, complete=True) for n in range(10)), minute(10, at=30)]
-
     await publish(make_candle(at=30), make_candle(product_id="ETH-USD", at=30))
     async with asyncio.TaskGroup() as group:
         following = group.create_task(tail.run())
         await eventually(lambda: tail.is_loaded and tail._listener.is_connected)
-        hub.join(minutes, Subscriber(socket := Socket()))
+        hub.join(MINUTES, Subscriber(socket := Socket()))
         proxy.cut()
         await eventually(lambda: not tail._listener.is_connected)
         await write_silently(pool, *held("BTC-USD"))
@@ -192,3 +196,28 @@ async def test_what_is_committed_late_after_a_long_outage_is_not_missed(
         await hub.tick()
         following.cancel()
     assert starts_of(socket.events) == [START + 60 * number for number in range(10)]
+
+
+@pytest.mark.parametrize("is_heard_in_part", [False, True])
+async def test_what_a_shard_held_is_read_though_the_others_are_on_time(
+    database_url: str, publish: Publisher, pool: Pool, is_heard_in_part: bool
+) -> None:
+    """It was cut off from the database and comes back; what it says is lost, or half of it."""
+    hub = Hub("e", is_timed=True)
+    tail = Tail(pool, CandleListener(database_url), EXCHANGE, hub, reread_seconds=0.05)
+    others = [make_candle(start=START + 60 * n, at=59, complete=True) for n in range(10)]
+    await publish(others[0], make_candle(product_id="ETH-USD", at=30))
+    async with asyncio.TaskGroup() as group:
+        following = group.create_task(tail.run())
+        await eventually(lambda: tail.is_loaded and tail._listener.is_connected)
+        hub.join(MINUTES, Subscriber(socket := Socket()))
+        await publish(*others[1:])
+        await eventually(lambda: tail.newest_at == others[-1].updated_at)
+        await write_silently(pool, *held("ETH-USD"))
+        if is_heard_in_part:
+            await notify(pool, held("ETH-USD")[6], flush=1)
+            await notify(pool, held("ETH-USD")[9], flush=3)
+        await eventually(lambda: tail.newest_at == held("ETH-USD")[-1].updated_at)
+        await hub.tick()
+        following.cancel()
+    assert sorted(starts_of(socket.events)) == [START + 60 * number for number in range(10)]
