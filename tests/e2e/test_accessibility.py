@@ -22,7 +22,7 @@ from tests.fixtures.gateway import Publisher
 from tests.fixtures.store import make_candle
 
 pytest.importorskip("axe_playwright_python", reason="axe-core is not installed here")
-pytestmark = needs_browser
+pytestmark = [*needs_browser, pytest.mark.timeout(180)]
 NAMES = ("BTC-USD", "ETH-USD")
 
 

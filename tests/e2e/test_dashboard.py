@@ -26,7 +26,7 @@ from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import SIMULATED, answers, environ_of, start_gateway, until, until_feeding
 from tests.fixtures.processes import Program, StartProcess
 
-pytestmark = [*needs_browser, pytest.mark.e2e, pytest.mark.process]
+pytestmark = [*needs_browser, pytest.mark.e2e, pytest.mark.process, pytest.mark.timeout(180)]
 PRODUCTS = ("BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD", "LINK-USD", "AVAX-USD")
 STALE_SECONDS = 10
 
@@ -65,7 +65,6 @@ async def restart_gateway(
     return program
 
 
-@pytest.mark.timeout(180)
 async def test_a_day_at_the_dashboard(
     start_exchange: StartExchange, start_process: StartProcess, database_url: str
 ) -> None:

@@ -7,7 +7,7 @@ from spot.store import Pool
 from tests.fixtures.browser import needs_browser, open_page, until_state
 from tests.fixtures.gateway import running_gateway
 
-pytestmark = [*needs_browser, pytest.mark.slow]
+pytestmark = [*needs_browser, pytest.mark.slow, pytest.mark.timeout(180)]
 PRODUCTS = 900
 MAX_MAIN_SHARE = 0.30
 MAX_GROWTH_MIB = 6.0
