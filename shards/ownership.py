@@ -1,8 +1,8 @@
 """Who writes this shard's products: waiting for the lease, taking over, losing it, taking it again.
 
     standby ──► owner ──► lost (suspended) ──► owner again, if nobody had it in between
-       ▲                                  └──► standby: what was folded is thrown away, because
-       └──────────────────────────────────────────┘    another had it, or too much waited
+       ▲                                  └──► standby: what was folded is thrown away: another
+       └──────────────────────────────────────────┘   had it, or another server, or too much waited
 
 Also decides which of the products may be written while a fleet of another shard count still has
 some of them (`shards.claims`), looking again every second.
@@ -45,6 +45,8 @@ DRAIN_SECONDS = 3.0
 ABORT_SECONDS = 1.0
 RETRY_BASE_SECONDS = 0.2
 RETRY_CAP_SECONDS = 3.0
+_TAKEN = "another process took the shard"
+_REPLACED = "the database is another server, which may lack what was written"
 
 
 class Ownership:
@@ -137,11 +139,13 @@ class Ownership:
         """Begin, or go on, where the store ends."""
         async with self._following:
             wanted, share = await self._share()
-            tenure = self._tenure if lease.is_continued else None
+            tenure, why = self._tenure, _TAKEN
+            if tenure and not lease.continues(tenure.lease):
+                tenure, why = None, _REPLACED if lease.is_continued else _TAKEN
             if tenure and not set(share.withheld).isdisjoint(tenure.aggregator.product_ids):
                 tenure = None  # a fleet of another count has taken some of them meanwhile
             if tenure is None or tenure.is_over:
-                await self._end_tenure()
+                await self._end_tenure(why)
                 tenure = Tenure(self._settings, self._pool, self._rest, lease, self._outage)
             await self._listing.save()
             await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
@@ -155,8 +159,8 @@ class Ownership:
                 self._tenure = tenure
                 self._running = tasks.create_task(self._live(tenure), name="tenure")
                 self._outage.end()
-        fields = {"products": len(share.mine), "withheld": len(share.withheld)}
-        logger.info("shard owned", extra={"shard": self._index, "epoch": lease.epoch, **fields})
+        counts = {"products": len(share.mine), "withheld": len(share.withheld)}
+        logger.info("shard owned", extra={"shard": self._index, "epoch": lease.epoch, **counts})
 
     async def _hold(self, lease: Lease) -> None:
         """Write until the lease is lost, or until the end."""
@@ -177,16 +181,15 @@ class Ownership:
             ends_at = monotonic() + DRAIN_SECONDS
             await self._stop_running()
             await tenure.drain(ends_at - monotonic())
-            rows = tenure.writer.rows_written
-            logger.info("last candles written", extra={"shard": self._index, "rows": rows})
+            fields = {"shard": self._index, "rows": tenure.writer.rows_written}
+            logger.info("last candles written", extra=fields)
 
-    async def _end_tenure(self) -> None:
-        """Throw away what was folded: somebody else had the shard, or has some of it now."""
+    async def _end_tenure(self, why: str = _TAKEN) -> None:
+        """Throw away what was folded: the table may hold something else than was written."""
         if self._tenure is None:
             return
         if not self._tenure.is_over:
-            fields = {"shard": self._index}
-            logger.info("another process took the shard: now its standby", extra=fields)
+            logger.info("begins again from the store", extra={"shard": self._index, "why": why})
         self._tenure.end()
         await self._stop_running()
         self._forget_tenure()
@@ -211,8 +214,6 @@ class Ownership:
             # Only the mender may take longer, on a dead network.
             await asyncio.wait([self._running], timeout=ABORT_SECONDS)
             self._running = None
-
-    # --- products ----------------------------------------------------------------------------
 
     async def _share(self) -> tuple[tuple[str, ...], Share]:
         """Divide what is wanted by all leases; fence those that nobody holds."""
@@ -239,12 +240,10 @@ class Ownership:
             if tenure is not self._tenure:
                 return
             if len(share.withheld) != len(self._withheld):
-                fields = {"shard": self._index, "withheld": len(share.withheld)}
-                logger.info("products of another fleet", extra=fields)
+                withheld = {"shard": self._index, "withheld": len(share.withheld)}
+                logger.info("products of another fleet", extra=withheld)
             await tenure.follow(share.mine, self._feed, is_remembering=bool(share.withheld))
             self._withheld, self._followed = share.withheld, wanted
-
-    # --- status ------------------------------------------------------------------------------
 
     async def tell(self, report: Callable[[], ShardReport]) -> None:
         """As the owner, write how the shard fares every second; follow what is not followed yet."""

@@ -57,6 +57,7 @@ class Lease:
         self.epoch = epoch
         self.taken_at: datetime | None = None  # by the database's clock; orders all takers
         self.is_continued = False  # nobody else had it since this owner had it last
+        self.timeline = ""  # of the server's history; another one after a promotion
         self.lost = asyncio.Event()
         self.lost_reason = ""
 
@@ -65,6 +66,14 @@ class Lease:
         if not self.lost.is_set():
             self.lost_reason = reason
             self.lost.set()
+
+    def continues(self, former: "Lease") -> bool:
+        """Whether all that was written under `former` is there, and nothing by anybody else.
+
+        A promoted standby may lack what its primary had acknowledged: rows, or the very lease.
+        """
+        is_same_server = self.timeline == former.timeline and self.epoch > former.epoch
+        return self.is_continued and is_same_server
 
     def check(self) -> None:
         """Raise FencedError once the lease is known to be lost."""
@@ -116,6 +125,7 @@ async def hold_lease(
             await _wait_for_lock(connection, exchange, shard_index, on_wait, ended)
             lease = Lease(exchange, shard_index, shard_count, 0)
             await _raise_epoch(connection, lease, owner, ended)
+            lease.timeline = await _read_timeline(connection)
         logger.info("lease taken", extra={"shard": shard_index, "epoch": lease.epoch})
         failure: Exception | None = None
         async with asyncio.TaskGroup() as tasks:
@@ -223,6 +233,16 @@ async def _raise_epoch(connection: Connection, lease: Lease, owner: str, ended: 
         raise StoreError(f"the lease of shard {shard_index} was not written")
     lease.epoch, lease.taken_at = int(row[0]), row[1]
     lease.is_continued = former is not None and former[0] == owner
+
+
+async def _read_timeline(connection: Connection) -> str:
+    """Return what changes with a promotion; nothing where the server does not tell."""
+    try:
+        with abort_after(connection, PROBE_TIMEOUT_SECONDS):
+            row = await (await connection.execute(statements.READ_TIMELINE)).fetchone()
+    except (psycopg.ProgrammingError, psycopg.NotSupportedError):
+        return ""
+    return str(row[0]) if row else ""
 
 
 async def _write_epoch(

@@ -8,8 +8,12 @@ change, and a complete candle never becomes incomplete again. It makes every wri
 from psycopg.sql import SQL
 
 # The fence reads the epoch after its lock: with one snapshot for both, a stale one would pass.
+# A server that crashes without it forgets what it has acknowledged, and no one would write it again.
 PREPARE_SESSION = """
     SELECT set_config('timezone', 'UTC', false),
+           set_config('synchronous_commit',
+                      CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+                      ELSE current_setting('synchronous_commit') END, false),
            set_config('default_transaction_isolation', 'read committed', false),
            set_config('statement_timeout', %s, false),
            set_config('idle_in_transaction_session_timeout', %s, false)
@@ -86,6 +90,7 @@ TAKE_FENCE = "SELECT pg_advisory_xact_lock(%s::integer, %s::integer)"
 READ_EPOCH = "SELECT epoch FROM shard_leases WHERE exchange = %s AND shard_index = %s"
 # Takers come one at a time, so that whoever commits later sees all who came before.
 TAKE_TURN = "SELECT pg_advisory_xact_lock(%s::integer, 0)"
+READ_TIMELINE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 READ_OWNER = "SELECT owner FROM shard_leases WHERE exchange = %s AND shard_index = %s"
 # The order of the takers must hold even if the server's clock was set back in between.
 TAKE_LEASE = """

@@ -75,6 +75,31 @@ async def end_the_lease(pool: Pool) -> None:
     await end_session(pool, "spot shard 0 lease")
 
 
+@pytest.mark.parametrize("is_another_server", [False, True])
+async def test_what_was_folded_is_kept_only_on_the_same_server(
+    database_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch, is_another_server: bool
+) -> None:
+    """A promoted standby may lack rows that were acknowledged: the store is read again."""
+    async with owning(database_url, pool, ShardFeed()) as ownership:
+        await eventually(lambda: ownership.is_owner)
+        tenure = ownership._tenure
+        assert tenure is not None
+
+        async def read_timeline(_connection: object) -> str:
+            return "another" if is_another_server else tenure.lease.timeline
+
+        monkeypatch.setattr("spot.store.lease._read_timeline", read_timeline)
+        former = tenure.lease
+        async with pool.connection() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'spot shard 0 lease' AND datname = current_database()"
+            )
+        await eventually(former.lost.is_set)
+        await eventually(lambda: ownership.is_owner)
+        assert (ownership._tenure is not tenure) is is_another_server
+
+
 async def test_a_write_on_a_dead_connection_leaves_time_to_drain_at_the_end(
     database_url: str, pool: Pool, proxy: PostgresProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
