@@ -100,8 +100,9 @@ def current_shards(statuses: Sequence[ShardStatus]) -> tuple[int, list[ShardStat
     """
     if not statuses:
         return 0, []
-    fresh = [status for status in statuses if _age_seconds(status) <= STALE_SECONDS]
-    latest = min(statuses, key=_age_seconds)
+    # Written ahead of the database's clock: before that was set back.
+    fresh = [status for status in statuses if abs(_age_seconds(status)) <= STALE_SECONDS]
+    latest = min(statuses, key=lambda status: abs(_age_seconds(status)))
     count = max(status.shard_count for status in fresh or [latest])
     return count, [status for status in statuses if status.shard_index < count]
 

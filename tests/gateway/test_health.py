@@ -79,8 +79,9 @@ def test_no_shard_or_no_connection_is_down() -> None:
     assert overall(fresh, is_connected=False) is Condition.DOWN
 
 
-def test_rows_of_a_former_larger_fleet_do_not_count() -> None:
-    former = [row(shard_index=i, shard_count=4, age_seconds=900.0) for i in range(4)]
+@pytest.mark.parametrize("age_seconds", [900.0, -900.0], ids=["old", "clock set back"])
+def test_rows_of_a_former_larger_fleet_do_not_count(age_seconds: float) -> None:
+    former = [row(shard_index=i, shard_count=4, age_seconds=age_seconds) for i in range(4)]
     now = row(shard_count=1)
     assert judge(*former[1:], now) == (Condition.OK, [Condition.OK])
 
