@@ -1,1 +1,3 @@
 DROP FUNCTION candles_refresh(candle_granularity[], interval);
+
+ALTER FUNCTION candles_ensure(timestamptz, timestamptz, candle_granularity[]) RESET timezone RESET datestyle;

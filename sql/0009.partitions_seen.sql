@@ -8,13 +8,15 @@ CREATE FUNCTION candles_refresh(
     patience interval DEFAULT INTERVAL '1 second'
 ) RETURNS boolean
 LANGUAGE plpgsql
+-- ANALYZE of the table has the lock that is wanted here, for as long as it takes: try again later.
+SET lock_timeout = '1s'
 AS $f$
 DECLARE
     deadline timestamptz := clock_timestamp() + patience;
     parents regclass[];
     readers text[];
     parent record;
-    is_over boolean;
+    pause double precision := 0.002;
 BEGIN
     IF candles_storage() = 'timescale' THEN
         RETURN true;
@@ -28,12 +30,12 @@ BEGIN
       AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
       AND l.relation = ANY (parents::oid[]);
     LOOP
-        is_over := NOT EXISTS (
+        -- A dump or a report lasts for long, but the list it read at its beginning.
+        EXIT WHEN clock_timestamp() >= deadline OR NOT EXISTS (
             SELECT FROM pg_locks AS l WHERE l.locktype = 'virtualxid' AND l.virtualxid = ANY (readers)
         );
-        -- A dump or a report lasts for long, but the list it read at its beginning.
-        EXIT WHEN is_over OR clock_timestamp() >= deadline;
-        PERFORM pg_sleep(0.002);
+        PERFORM pg_sleep(pause);
+        pause := least(2 * pause, 0.05);
     END LOOP;
     -- Sets what is set already: a change without a meaning, under a lock that stops no reader and no writer.
     FOR parent IN
@@ -44,12 +46,14 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE ONLY %I ALTER COLUMN start SET STATISTICS %s', parent.name, parent.target);
     END LOOP;
-    RETURN is_over;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
 END $f$;
 
 COMMENT ON FUNCTION candles_refresh(candle_granularity[], interval) IS
     'Make every session see the partitions that candles_ensure() made: call it after that is committed, in a statement of its'
-    ' own. Waits so long for those who may have been looking just then; returns whether all of them ended';
+    ' own. Waits so long for those who may have been looking just then; false: a lock was not to be had, try again';
 
 REVOKE ALL ON FUNCTION candles_refresh(candle_granularity[], interval) FROM PUBLIC;
 
@@ -69,3 +73,6 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION candles_refresh(candle_granularity[], interval) TO %s', maker);
     END LOOP;
 END $do$;
+
+-- The bounds of a partition are written out as text and read again: in UTC, whatever the caller's session shows.
+ALTER FUNCTION candles_ensure(timestamptz, timestamptz, candle_granularity[]) SET timezone = 'UTC' SET datestyle = 'ISO';

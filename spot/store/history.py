@@ -5,9 +5,9 @@ adds what is missing and replaces what is unproven, or what is still the very ro
 raises the revision of what was complete. Which stretches are known is kept in `history_pages`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -15,12 +15,14 @@ from spot.clock import from_unix_microseconds
 from spot.models import Candle, CandleKey, Granularity
 from spot.store import history_statements as sql
 from spot.store import notification, statements
-from spot.store.partitions import make_partitions
+from spot.store.partitions import Partitions
 from spot.store.pool import Connection, Pool, acquire
 from spot.store.spelling import spell
 
 # No shard has it: for the gateways an operator's command is a writer of its own.
 OPERATOR_SHARD = -1
+
+_Result = TypeVar("_Result")
 
 
 class Mark(NamedTuple):
@@ -100,9 +102,12 @@ async def mend_candles(
     if not candles:
         return []
     async with acquire(source) as connection:
-        await _ensure(connection, candles)
-        async with connection.transaction():
-            return await _mend(connection, exchange, candles, unproven=unproven, wrong=wrong)
+
+        async def write() -> list[Candle]:
+            async with connection.transaction():
+                return await _mend(connection, exchange, candles, unproven=unproven, wrong=wrong)
+
+        return await _with_partitions(connection, candles, write)
 
 
 async def save_page(
@@ -122,15 +127,18 @@ async def save_page(
     old = [candle for candle in candles if candle.start < replace_before]
     young = [candle for candle in candles if candle.start >= replace_before]
     async with acquire(source) as connection:
-        await _ensure(connection, candles)
-        async with connection.transaction():
-            changed = await _mend(connection, exchange, old, unproven=True)
-            changed += await _mend(connection, exchange, young, unproven=False)
-            if len(candles) * page.granularity.seconds < page.end - page.start:
-                product_id, granularity, start, end = page
-                row = (exchange, product_id, granularity.value, start, end, len(candles), read_at)
-                await connection.execute(sql.SAVE_PAGE, row)
-    return len(changed)
+
+        async def write() -> int:
+            async with connection.transaction():
+                changed = await _mend(connection, exchange, old, unproven=True)
+                changed += await _mend(connection, exchange, young, unproven=False)
+                if len(candles) * page.granularity.seconds < page.end - page.start:
+                    product_id, width, start, end = page
+                    row = (exchange, product_id, width.value, start, end, len(candles), read_at)
+                    await connection.execute(sql.SAVE_PAGE, row)
+                return len(changed)
+
+        return await _with_partitions(connection, candles, write)
 
 
 async def remove_candle(source: Pool | Connection, exchange: str, candle: Candle) -> bool:
@@ -153,12 +161,17 @@ async def announce(
             await connection.execute(statements.NOTIFY, (notification.CHANNEL, payload))
 
 
-async def _ensure(connection: Connection, candles: Sequence[Candle]) -> None:
+async def _with_partitions(
+    connection: Connection, candles: Sequence[Candle], write: Callable[[], Awaitable[_Result]]
+) -> _Result:
     """Make the partitions these candles need, before the transaction: its lock is the shards'."""
     starts: dict[Granularity, list[int]] = {}
     for candle in candles:
         starts.setdefault(candle.granularity, []).append(candle.start)
-    await make_partitions(connection, {(g, min(all_), max(all_) + 1) for g, all_ in starts.items()})
+    partitions = Partitions()
+    stretches = {(width, min(at), max(at) + 1) for width, at in starts.items()}
+    await partitions.make(connection, stretches)
+    return await partitions.around(connection, candles, write)
 
 
 async def _mend(

@@ -14,6 +14,7 @@ from spot.models import Candle, TradeGap
 from spot.store.batch import halves
 from spot.store.gaps import write_gaps
 from spot.store.lease import Lease
+from spot.store.partitions import Partitions
 from spot.store.pool import Connection
 from spot.store.upsert import write_batch
 
@@ -28,8 +29,9 @@ _Part = tuple[Sequence[Candle], Sequence[TradeGap]]
 class RejectedRows:
     """Writes batches without the rows that an exchange's tables refuse."""
 
-    def __init__(self, exchange: str) -> None:
+    def __init__(self, exchange: str, partitions: Partitions) -> None:
         self._exchange = exchange
+        self._partitions = partitions
         self.count = 0
 
     async def write_others(
@@ -40,7 +42,11 @@ class RejectedRows:
         while parts:
             part = parts.pop()
             try:
-                lines = await write_batch(connection, self._exchange, part[0], lease, part[1])
+                lines = await write_batch(
+                    connection, self._exchange, part[0], lease, part[1], self._partitions
+                )
+            except psycopg.errors.UniqueViolation:
+                raise  # never for what a row holds: the upsert has an answer to that
             except _REFUSALS as exc:
                 parts += await self._divide(connection, part, exc)
                 continue

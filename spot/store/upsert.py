@@ -6,8 +6,8 @@ one transaction; split what is longer than `SPOT_FLUSH_ROWS` before calling.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-import psycopg
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
@@ -17,7 +17,7 @@ from spot.store import statements
 from spot.store.batch import outranks
 from spot.store.gaps import write_gaps
 from spot.store.lease import Lease, fence_key
-from spot.store.partitions import lacks_partition, make_partitions, refresh_partitions
+from spot.store.partitions import Partitions
 from spot.store.pool import Connection, errors_as_ours
 from spot.store.spelling import spell
 
@@ -48,6 +48,7 @@ async def write_batch(
     candles: Sequence[Candle],
     lease: Lease | None,
     gaps: Sequence[TradeGap] = (),
+    partitions: Partitions | None = None,
 ) -> list[str]:
     """Write `candles`, one per key; return the lines of those that changed the table.
 
@@ -56,13 +57,8 @@ async def write_batch(
     """
     if not candles and not gaps:
         return []
-    try:
-        return await _write_once(connection, exchange, candles, lease, gaps)
-    except psycopg.errors.CheckViolation as exc:
-        if not lacks_partition(exc):
-            raise
-        await _provide_partitions(connection, candles)
-        return await _write_once(connection, exchange, candles, lease, gaps)
+    write = partial(_write_once, connection, exchange, candles, lease, gaps)
+    return await (partitions or Partitions()).around(connection, candles, write)
 
 
 async def _write_once(
@@ -111,13 +107,3 @@ async def pass_fence(epoch: AsyncCursor[TupleRow], lease: Lease) -> None:
     row = await epoch.fetchone()
     if row is None or row[0] != lease.epoch:
         raise FencedError(lease.shard_index, lease.epoch)
-
-
-async def _provide_partitions(connection: Connection, candles: Sequence[Candle]) -> None:
-    """Make the native partitions these candles need, and only these, or see those of others."""
-    # One look per day is enough: no partition is narrower.
-    days = {(candle.granularity, Granularity.ONE_DAY.floor(candle.start)) for candle in candles}
-    made = await make_partitions(connection, {(width, day, day + 1) for width, day in days})
-    if not made:
-        # Another session made them, or this one keeps a list without them.
-        await refresh_partitions(connection, {width for width, _ in days})

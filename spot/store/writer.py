@@ -26,6 +26,7 @@ from spot.outage import Outage
 from spot.store import notification, statements
 from spot.store.batch import CandleBatch
 from spot.store.lease import Lease
+from spot.store.partitions import Partitions
 from spot.store.pool import Connection, Pool, abort, abort_after
 from spot.store.rejected import RejectedRows
 from spot.store.spelling import SEPARATOR
@@ -81,7 +82,8 @@ class BatchWriter:
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
         self._batch = CandleBatch(PENDING_ROWS)
-        self._rejected = RejectedRows(exchange)
+        self._partitions = Partitions()
+        self._rejected = RejectedRows(exchange, self._partitions)
         self._flushing = asyncio.Lock()
         self._flush_number = 0
         self._news = asyncio.Event()
@@ -277,6 +279,7 @@ class BatchWriter:
             self.rows_written += len(lines)
             changed += len(lines)
             await self._announce(connection, lines)
+        await self._partitions.tell_again(connection)
         return changed
 
     async def _announce(self, connection: Connection, lines: Sequence[str]) -> None:

@@ -7,14 +7,15 @@ that try it fails in every run.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from spot.clock import monotonic
-from spot.models import Granularity
+from spot.clock import from_unix, monotonic
+from spot.models import Candle, Granularity
 from spot.store import Connection, Pool, candles, connect, migrate, open_pool, upsert_candles
-from spot.store.partitions import make_partitions
+from spot.store.history import mend_candles
+from spot.store.partitions import AGAIN_SECONDS, Partitions
 from spot.store.pool import prepare_writer
 from tests.fixtures.store import EXCHANGE, START, make_candle
 
@@ -25,14 +26,20 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-async def crowded(empty_database_url: str) -> AsyncIterator[Pool]:
-    """A pool on native partitions, years of them."""
+async def native(empty_database_url: str) -> AsyncIterator[Pool]:
+    """A pool on native partitions, also where the server has TimescaleDB."""
     migrate(empty_database_url, storage="native")
     async with open_pool(empty_database_url, application_name="spot test") as opened:
-        async with opened.connection() as connection:
-            old = (Granularity.ONE_MINUTE, START - 500 * DAY, START - 100 * DAY)
-            assert await make_partitions(connection, {old}) == 401
         yield opened
+
+
+@pytest.fixture
+async def crowded(native: Pool) -> Pool:
+    """The same with more than a year of them."""
+    async with native.connection() as connection:
+        old = (Granularity.ONE_MINUTE, START - 500 * DAY, START - 100 * DAY)
+        assert await Partitions().make(connection, {old}) == 401
+    return native
 
 
 async def look(connection: Connection) -> None:
@@ -61,8 +68,19 @@ async def test_whoever_looked_meanwhile_reads_what_is_written(
         assert found == [candle], f"try {number}"
 
 
+async def upsert(connection: Connection, candle: Candle) -> int:
+    return await upsert_candles(connection, EXCHANGE, [candle])
+
+
+async def mend(connection: Connection, candle: Candle) -> int:
+    return len(await mend_candles(connection, EXCHANGE, [candle], unproven=True))
+
+
+@pytest.mark.parametrize("write", [upsert, mend])
 async def test_a_writer_that_looked_meanwhile_writes_beside_the_maker(
-    crowded: Pool, empty_database_url: str
+    crowded: Pool,
+    empty_database_url: str,
+    write: Callable[[Connection, Candle], Awaitable[int]],
 ) -> None:
     """The maker died before it could tell."""
     for number in range(TRIES):
@@ -76,7 +94,7 @@ async def test_a_writer_that_looked_meanwhile_writes_beside_the_maker(
                 tasks.create_task(look(looker))
                 statement = "SELECT candles_ensure(to_timestamp(%s), to_timestamp(%s))"
                 tasks.create_task(connection.execute(statement, (day, day + 1)))
-            assert await upsert_candles(looker, EXCHANGE, [make_candle(start=day)]) == 1
+            assert await write(looker, make_candle(start=day)) == 1
 
 
 async def is_everybody_told(pool: Pool, granularity: Granularity, seconds: float) -> bool:
@@ -89,28 +107,84 @@ async def is_everybody_told(pool: Pool, granularity: Granularity, seconds: float
     return row is not None and row[0] is True
 
 
-async def test_a_report_is_waited_for_but_not_for_ever(crowded: Pool) -> None:
-    minutes = Granularity.ONE_MINUTE
-    async with crowded.connection() as reporter, asyncio.TaskGroup() as tasks:
-        async with reporter.transaction():
-            await reporter.execute("LOCK TABLE candles_1m IN ACCESS SHARE MODE")
-            began = monotonic()
-            assert not await is_everybody_told(crowded, minutes, 0.3)
-            assert 0.3 <= monotonic() - began < 20
-            assert await is_everybody_told(crowded, Granularity.ONE_HOUR, 30.0)
-            waiting = tasks.create_task(is_everybody_told(crowded, minutes, 30.0))
-            await asyncio.sleep(0.1)
-            assert not waiting.done()
-        assert await waiting
-    assert monotonic() - began < 20
-
-
-async def test_what_an_operator_set_stays(crowded: Pool) -> None:
-    async with crowded.connection() as connection:
-        await connection.execute("ALTER TABLE ONLY candles_1m ALTER start SET STATISTICS 500")
-        assert await is_everybody_told(crowded, Granularity.ONE_MINUTE, 0.0)
+async def state_of_minutes(pool: Pool) -> object:
+    """Return what changes whenever everybody is told of the minutes' partitions."""
+    async with pool.connection() as connection:
         cursor = await connection.execute(
-            "SELECT attstattarget FROM pg_attribute"
+            "SELECT xmin::text, attstattarget FROM pg_attribute"
             " WHERE attrelid = 'candles_1m'::regclass AND attname = 'start'"
         )
-        assert await cursor.fetchone() == (500,)
+        return await cursor.fetchone()
+
+
+async def test_a_report_is_waited_for_but_not_for_ever(native: Pool) -> None:
+    minutes, former = Granularity.ONE_MINUTE, await state_of_minutes(native)
+    async with native.connection() as reporter, asyncio.TaskGroup() as tasks:
+        async with reporter.transaction():
+            await reporter.execute("LOCK TABLE candles_1m IN ACCESS SHARE MODE")
+            assert await is_everybody_told(native, Granularity.ONE_HOUR, 600.0)
+            waiting = tasks.create_task(is_everybody_told(native, minutes, 600.0))
+            await asyncio.sleep(0.2)
+            assert await state_of_minutes(native) == former
+            began = monotonic()
+            assert await is_everybody_told(native, minutes, 0.3)
+            assert monotonic() - began >= 0.3
+        assert await waiting
+    assert await state_of_minutes(native) != former
+
+
+async def test_what_an_analyze_is_in_the_way_of_is_told_later(native: Pool) -> None:
+    now = 0.0
+    partitions = Partitions(clock=lambda: now)
+    async with native.connection() as connection, native.connection() as analyst:
+        day = (Granularity.ONE_MINUTE, START, START + 1)
+        assert await partitions.make(connection, {day}) == 1
+        told = await state_of_minutes(native)
+        await partitions.tell_again(connection)
+        assert await state_of_minutes(native) == told  # too early
+        now += AGAIN_SECONDS
+        async with analyst.transaction():
+            await analyst.execute("LOCK TABLE candles_1m IN SHARE UPDATE EXCLUSIVE MODE")
+            await partitions.tell_again(connection)
+            assert await state_of_minutes(native) == told
+        await partitions.tell_again(connection)
+        assert await state_of_minutes(native) == told  # not at once again
+        now += AGAIN_SECONDS
+        await partitions.tell_again(connection)
+        again = await state_of_minutes(native)
+        now += AGAIN_SECONDS
+        await partitions.tell_again(connection)
+        assert told != again == await state_of_minutes(native)  # once
+
+
+async def test_what_an_operator_set_stays(native: Pool) -> None:
+    async with native.connection() as connection:
+        await connection.execute("ALTER TABLE ONLY candles_1m ALTER start SET STATISTICS 500")
+    assert await is_everybody_told(native, Granularity.ONE_MINUTE, 0.0)
+    state = await state_of_minutes(native)
+    assert isinstance(state, tuple)
+    assert state[1] == 500
+
+
+async def test_bounds_are_utc_whatever_the_session_shows(native: Pool) -> None:
+    async with native.connection() as connection:
+        await connection.execute("SET datestyle = 'SQL, DMY'")
+        await connection.execute("SET timezone = 'Asia/Kolkata'")
+        assert await Partitions().make(connection, {(Granularity.ONE_MINUTE, START, START + 1)})
+        await connection.execute("SET datestyle = 'ISO'")
+        await connection.execute("SET timezone = 'UTC'")
+        cursor = await connection.execute(
+            "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = %s",
+            (f"candles_1m_p{from_unix(START):%Y%m%d}",),
+        )
+        assert await cursor.fetchone() == (
+            "FOR VALUES FROM ('2024-12-01 00:00:00+00') TO ('2024-12-02 00:00:00+00')",
+        )
+
+
+async def test_a_staging_table_of_another_release_is_not_used(database_url: str) -> None:
+    """A pooler keeps sessions, and what their last user left in them."""
+    async with connect(database_url, application_name="spot test") as connection:
+        await connection.execute("CREATE TEMPORARY TABLE spot_stage (product_id integer)")
+        await prepare_writer(connection)
+        assert await upsert(connection, make_candle()) == 1
