@@ -51,8 +51,10 @@ class Evidence:
         All of that is known but for the gaps: those open are holes again, and of those mended by
         candles only the candles are known.
         """
-        opened = [int(gap.after_at.timestamp()) for gap in gaps if gap.how is None and gap.after_at]
-        since = _proof_kept_from(now, opened)
+        starts = (gap.after_at or gap.before_at for gap in gaps if gap.how is None)
+        opened = [int(start.timestamp()) for start in starts]
+        # A day that ended before `now` may be open here: whoever was away mends it first.
+        since = _proof_kept_from(min(now, until // MICRO), opened)
         for gap in gaps:
             # Before its beginning nothing is known of a market, whatever was mended since.
             if gap.first_id == 1 and gap.how is not None and gap.after_at is not None:
@@ -243,7 +245,7 @@ class Evidence:
 
     def forget(self, second: int) -> None:
         """Drop the proof of time that no candle since UNIX `second` and no hole will ask for."""
-        holes = [hole.after // MICRO for hole in self.ledger.holes if hole.after]
+        holes = [(hole.after or hole.before) // MICRO for hole in self.ledger.holes]
         moment = _proof_kept_from(second, holes)
         self.ledger.forget_before(moment)
         for proven in self._both:

@@ -47,6 +47,7 @@ class ProductCandles:
         self._resumption = Resumption(self._slots, self.evidence)
         self._coarse_pace = Pace()
         self._pinned: int | None = None
+        self._restored_at = 0
 
     @property
     def due(self) -> int:
@@ -69,6 +70,7 @@ class ProductCandles:
 
         `gaps` are those open or reaching into that time, and its beginning. False: no trade is known.
         """
+        self._restored_at = now
         return self._resumption.begin(candles, gaps, now)
 
     def recall(self, candles: Sequence[Candle], since: int) -> None:
@@ -173,8 +175,11 @@ class ProductCandles:
     def forget(self, now: int) -> bool:
         """Drop what no open or just-closed parent needs at UNIX second `now`; False: not all yet."""
         if heard := self.evidence.until or self.evidence.resumed_until:
-            # A feed that fell silent may go on where it stopped, and show what was closed since.
-            now = max(min(now, heard // MICRO), now - SILENT_SECONDS)
+            # A feed that fell silent may go on where it stopped, and show what was closed since. Of
+            # one that is not heard yet after a restart, that is however long the shard was away.
+            is_waited_for = not self.evidence.until and now < self._restored_at + SILENT_SECONDS
+            oldest = 0 if is_waited_for else now - SILENT_SECONDS
+            now = max(min(now, heard // MICRO), oldest)
         elif len(self._slots) < UNHEARD_SLOTS:
             return True  # its first snapshot may reach far back
         if self._pinned is not None:

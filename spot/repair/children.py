@@ -3,7 +3,7 @@
 The store knows nothing of parents, the aggregator nothing of tables: here the two meet.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 
 from spot.aggregate.intervals import kept_from
@@ -30,7 +30,7 @@ async def open_children(
     Per product the candles that its newest minute's parents, open and just closed, fold from:
     a product that was away goes on where it stopped. With them its newest minute whose trades are
     known, wherever that is: the trades up to it are folded already. Gaps: the open ones, those of
-    yesterday and today, and each product's beginning.
+    the day of the newest that is known and the day before, and each product's beginning.
     """
     now = int(at.timestamp())
     async with acquire(source) as connection:
@@ -42,11 +42,22 @@ async def open_children(
             found += await candles_since(connection, exchange, granularity, starts)
         since = {product_id: heard[product_id] - KNOWN_SECONDS for product_id in heard}
         traded = await newest_traded_minutes(connection, exchange, since)
+        days = _days_of(dict.fromkeys(product_ids, now), heard, traded)
         known = {candle.key for candle in found}
         found += [candle for candle in traded if candle.key not in known]
-        yesterday = from_unix(kept_from(Granularity.ONE_DAY, now))
-        gaps = await gaps_since(connection, exchange, product_ids, yesterday)
+        gaps = await gaps_since(connection, exchange, days)
     return found, gaps
+
+
+def _days_of(
+    moments: dict[str, int], heard: dict[str, int], traded: Iterable[Candle]
+) -> dict[str, datetime]:
+    """Return since when each product's proof reaches back from the earliest of these moments."""
+    newest = heard | {candle.product_id: candle.start for candle in traded}
+    return {
+        product_id: from_unix(kept_from(Granularity.ONE_DAY, min(now, newest.get(product_id, now))))
+        for product_id, now in moments.items()
+    }
 
 
 async def children_since(

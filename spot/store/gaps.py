@@ -1,8 +1,10 @@
 """The holes in the trade ids: every one found is a row, open until something mended it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from spot.models import UNKNOWN_AT, UNKNOWN_ID, TradeGap
 from spot.store import statements
@@ -43,25 +45,29 @@ async def open_gaps(
 
 
 async def gaps_since(
-    source: Pool | Connection, exchange: str, product_ids: Collection[str] | None, since: datetime
+    source: Pool | Connection, exchange: str, since: Mapping[str, datetime]
 ) -> list[TradeGap]:
-    """Return the open holes, those that reach into the time since, and every beginning.
+    """Return of each product the open holes, those that reach into its time since, its beginning.
 
     Where a product's oldest open hole is older, "since" is two days before that: when it is mended
     the whole day around it must be judged.
     A beginning (first id 1) tells since when a product is followed, however long ago that is.
     """
-    return await _read(source, exchange, product_ids, since)
+    return await _read(source, exchange, since, since)
 
 
 async def _read(
     source: Pool | Connection,
     exchange: str,
     product_ids: Collection[str] | None,
-    since: datetime | None,
+    since: Mapping[str, datetime] | None,
 ) -> list[TradeGap]:
-    wanted = None if product_ids is None else list(product_ids)
-    parameters = {"exchange": exchange, "product_ids": wanted, "since": since}
+    parameters = {
+        "exchange": exchange,
+        "product_ids": None if product_ids is None else list(product_ids),
+        # Looked up in one object: a join with two arrays goes through them for every row.
+        "since": None if since is None else msgspec.json.encode(since).decode(),
+    }
     async with acquire(source) as connection:
         cursor = await connection.execute(statements.READ_GAPS, parameters)
         rows = await cursor.fetchall()

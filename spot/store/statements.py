@@ -272,14 +272,16 @@ SAVE_GAP = """
 """
 READ_GAPS = """
     WITH open AS (
-        SELECT product_id, min(after_at) - interval '2 days' AS since
+        SELECT product_id, min(coalesce(after_at, before_at)) - interval '2 days' AS since
         FROM trade_gaps WHERE exchange = %(exchange)s AND repaired_at IS NULL GROUP BY product_id
     )
     SELECT product_id, first_id, last_id, after_at, before_at, found_at, repaired_at, how
-    FROM trade_gaps LEFT JOIN open USING (product_id)
-    WHERE exchange = %(exchange)s
-      AND (repaired_at IS NULL OR (%(since)s::timestamptz IS NOT NULL AND (
-          first_id = 1 OR before_at >= least(%(since)s, open.since))))
+    FROM trade_gaps WHERE exchange = %(exchange)s
+      AND (repaired_at IS NULL OR (%(since)s::jsonb IS NOT NULL AND (
+          first_id = 1 OR before_at >= least(
+              (%(since)s::jsonb ->> product_id)::timestamptz,
+              ((SELECT jsonb_object_agg(o.product_id, o.since) FROM open AS o)
+               ->> product_id)::timestamptz))))
       AND (%(product_ids)s::text[] IS NULL OR product_id = ANY (%(product_ids)s::text[]))
     ORDER BY product_id, first_id
 """

@@ -88,11 +88,13 @@ class Shard:
         fives = {key[1] for key in self.candles if key[0] is FIVE}
         stored = {c.key: c for c in self.kept_since(min(second, max(minutes or fives)))}
         traded = [minute for minute in minutes.values() if minute.last_trade_id is not None]
+        known = min(second, max(minutes or fives))
         if traded:
             newest = max(traded, key=lambda minute: minute.start)
             stored[newest.key] = newest
-        opened = [g.after_at.timestamp() for g in self.rows.values() if g.after_at and not g.how]
-        since = min([kept_from(DAY, second), *(moment - 2 * DAY.seconds for moment in opened)])
+            known = min(known, newest.start)
+        opened = [(g.after_at or g.before_at).timestamp() for g in self.rows.values() if not g.how]
+        since = min([kept_from(DAY, known), *(moment - 2 * DAY.seconds for moment in opened)])
         gaps = [
             gap
             for _, gap in sorted(self.rows.items())

@@ -19,13 +19,14 @@ from tests.fixtures.desk import PRODUCT, at
 class Play:
     """A market, its feed and a shard, and what happens to them."""
 
-    def __init__(self, seed: int, *, is_newest_omitted: bool) -> None:
+    def __init__(self, seed: int, *, is_newest_omitted: bool, away_seconds: int = 0) -> None:
         self.rng = random.Random(seed)
         self.market = Market(self.rng)
         # A newest trade that is never sent is noticed after it was written: see ADR 10.
         self.shard = Shard(self.market, self.rng, is_judged=not is_newest_omitted)
         self.feed = Feed(self.market, self.shard, self.rng)
         self._is_newest_omitted = is_newest_omitted
+        self._away_seconds = away_seconds
 
     def step(self, pauses: list[float], trading: float, restarts: float) -> None:
         chance, shard = self.rng.random, self.shard
@@ -59,6 +60,10 @@ class Play:
         # Behind the newest minute that is stored nothing is held, so nothing may wait there.
         if self.rng.random() < 0.3 and all(gap.has_end for gap in self.shard.aggregator.gaps()):
             self.shard.backfill()
+        if self._away_seconds and self.shard.candles:
+            for _ in range(3):
+                self.market.now += self.rng.uniform(0, self._away_seconds)
+                self.market.trade()
         self.shard.start(at(self.market.now))
         self.feed.is_connected = False
 
@@ -92,14 +97,15 @@ class Play:
 
 @pytest.mark.parametrize("is_newest_omitted", [False, True], ids=["", "newest-omitted"])
 @pytest.mark.parametrize(
-    ("pauses", "trading", "restarts"),
+    ("pauses", "trading", "restarts", "away_seconds"),
     [
-        ([0.3, 1, 1, 5, 20], 0.5, 0.03),
-        ([1, 20, 60, 200], 0.4, 0.03),
-        ([1, 5, 400, 1_500], 0.3, 0.03),
-        ([1, 5, 60], 0.4, 0.0),
+        ([0.3, 1, 1, 5, 20], 0.5, 0.03, 0),
+        ([1, 20, 60, 200], 0.4, 0.03, 0),
+        ([1, 5, 400, 1_500], 0.3, 0.03, 0),
+        ([1, 5, 60], 0.4, 0.0, 0),
+        ([1, 5, 60], 0.4, 0.03, 80_000),
     ],
-    ids=["busy", "slow", "quiet", "steady"],
+    ids=["busy", "slow", "quiet", "steady", "days-away"],
 )
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**9), steps=st.integers(1, 150))
@@ -110,9 +116,10 @@ def test_what_says_full_is_right_and_in_the_end_all_is_mended(
     pauses: list[float],
     trading: float,
     restarts: float,
+    away_seconds: int,
     is_newest_omitted: bool,
 ) -> None:
-    play = Play(seed, is_newest_omitted=is_newest_omitted)
+    play = Play(seed, is_newest_omitted=is_newest_omitted, away_seconds=away_seconds)
     for _ in range(steps):
         play.step(pauses, trading, restarts)
     play.finish()

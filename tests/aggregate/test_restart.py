@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import pytest
 from msgspec.structs import replace
 
 from spot.aggregate.intervals import kept_from
@@ -153,3 +154,19 @@ def test_a_parents_last_trade_is_the_newest_that_is_known_of_its_children() -> N
     ]
     assert fold(children, FIVE, NOON, is_proven=True).last_trade_id == 9
     assert fold(children[2:], FIVE, NOON, is_proven=True).last_trade_id is None
+
+
+@pytest.mark.parametrize("away", [200, 90_000, 300_000], ids=["minutes", "a day", "days"])
+def test_the_minute_of_a_kill_is_full_again_however_long_the_shard_was_away(away: int) -> None:
+    desk = Desk()
+    desk.trades(*(trade(n, 30 * n, "10") for n in range(2, 9)), sent=240)
+    desk.tell()
+    desk = restarted(desk, away, *desk.aggregator.gaps())
+    desk.trades(trade(20, away - 10, "10"), sent=away, is_snapshot=True)
+    desk.alive(away + 20)
+    desk.tell()
+    assert desk.minute(240).coverage is Coverage.PARTIAL
+    desk.aggregator.recall(PRODUCT, stored(desk, 240), NOON + 240)
+    desk.aggregator.add_found([trade(n, 241 + n, "10") for n in range(9, 20)])
+    desk.tell()
+    assert [desk.minute(240).coverage, desk.minute(240).trades] == [Coverage.FULL, 12]

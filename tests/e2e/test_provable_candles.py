@@ -24,6 +24,8 @@ pytestmark = pytest.mark.timeout(400)
 # `SPOT_SOAK=full` (and a free machine) for the sizes the promise is about.
 IS_FULL = os.environ.get("SPOT_SOAK") == "full"
 PRODUCTS, CUTS = (40, 20) if IS_FULL else (10, 8)
+# Early in a day: what a start fetches of it must not depend on when the test runs.
+MORNING = 1_790_733_600
 TOLD_SECONDS = 20  # exchange time: grace, hold and the way into the table
 
 
@@ -57,7 +59,9 @@ async def until_spotless(
 async def test_cuts_in_mid_minute_leave_no_candle_wrong(
     start_exchange: StartExchange, start_process: StartProcess, database_url: str, pool: Pool
 ) -> None:
-    exchange = await start_exchange(products=PRODUCTS, rate=PRODUCTS, history_days=1, speed=4.0)
+    exchange = await start_exchange(
+        products=PRODUCTS, rate=PRODUCTS, history_days=1, start_at=MORNING, speed=4.0
+    )
     fleet = start_process("-m", "shards", environ=environ_of(exchange, database_url, shards=2))
     await until_feeding(pool, shards=2, products=len(exchange.product_ids))
     # First the day before the start, which takes the requests of a minute.
@@ -78,7 +82,7 @@ async def test_cuts_in_mid_minute_leave_no_candle_wrong(
 async def test_a_killed_shard_misses_three_minutes_and_the_day_is_still_exact(
     start_exchange: StartExchange, start_process: StartProcess, database_url: str, pool: Pool
 ) -> None:
-    exchange = await start_exchange(products=4, rate=8, history_days=1, speed=8.0)
+    exchange = await start_exchange(products=4, rate=8, history_days=1, start_at=MORNING, speed=8.0)
     environ = environ_of(exchange, database_url)
     fleet = start_process("-m", "shards", environ=environ)
     await until_feeding(pool, shards=1, products=len(exchange.product_ids))

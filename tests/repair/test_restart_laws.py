@@ -38,7 +38,7 @@ class Shard:
         if at is None or not minutes:
             return
         now = int(at.timestamp())
-        gaps = self.gaps_since(now)
+        gaps = self.gaps_since(min(now, max(minutes)))
         kept = self.kept_since(min(now, max(minutes)))
         self.aggregator.restore(kept, at, gaps)
         self.book.know(gaps)
@@ -46,7 +46,7 @@ class Shard:
     def gaps_since(self, now: int) -> list[TradeGap]:
         """Return what `spot.store.gaps_since` would."""
         since = float(kept_from(DAY, now))
-        opened = [g.after_at.timestamp() for g in self.rows.values() if g.after_at and not g.how]
+        opened = [(g.after_at or g.before_at).timestamp() for g in self.rows.values() if not g.how]
         since = min([since, *(moment - 2 * DAY.seconds for moment in opened)])
         return [
             gap

@@ -49,8 +49,13 @@ async def test_gaps_since_are_the_open_the_recent_and_every_beginning(pool: Pool
         make_gap(first_id=40, at=recent, how="trades"),
         make_gap("ETH-USD", first_id=20, at=old),
     ]
-    await save_gaps(pool, EXCHANGE, [*wanted, make_gap(first_id=20, at=old, how="trades")])
-    assert await gaps_since(pool, EXCHANGE, None, from_unix(START - 60)) == wanted
+    others = [make_gap(first_id=20, at=old, how="trades"), make_gap("SOL-USD", at=recent)]
+    await save_gaps(pool, EXCHANGE, [*wanted, *others])
+    since = dict.fromkeys(("BTC-USD", "ETH-USD", "ADA-USD"), from_unix(START - 60))
+    assert await gaps_since(pool, EXCHANGE, since) == wanted
+    # Each product has a time of its own.
+    since["BTC-USD"] = from_unix(old - 1)
+    assert await gaps_since(pool, EXCHANGE, since) == [wanted[0], others[0], *wanted[1:]]
 
 
 async def test_gaps_since_reach_back_to_the_days_before_an_old_open_hole(pool: Pool) -> None:
@@ -59,7 +64,8 @@ async def test_gaps_since_reach_back_to_the_days_before_an_old_open_hole(pool: P
     others = [make_gap(first_id=20, at=older - 90_000, how="trades")]
     others.append(make_gap("ETH-USD", first_id=30, at=older, how="candles"))
     await save_gaps(pool, EXCHANGE, [*wanted, *others])
-    assert await gaps_since(pool, EXCHANGE, None, from_unix(START - 60)) == wanted
+    since = dict.fromkeys(("BTC-USD", "ETH-USD"), from_unix(START - 60))
+    assert await gaps_since(pool, EXCHANGE, since) == wanted
 
 
 async def test_many_gaps_are_gone_through_once(pool: Pool) -> None:
@@ -67,7 +73,8 @@ async def test_many_gaps_are_gone_through_once(pool: Pool) -> None:
     numbers = range(10, 2_010, 4)
     gaps = [make_gap(first_id=n, how="trades" if n % 8 else None) for n in numbers]
     await save_gaps(pool, EXCHANGE, gaps)
-    parameters = {"exchange": EXCHANGE, "product_ids": None, "since": from_unix(START + 60)}
+    asked = {"product_ids": ["BTC-USD"], "since": f'{{"BTC-USD": "{from_unix(START + 60)}"}}'}
+    parameters = {"exchange": EXCHANGE, **asked}
     async with pool.connection() as connection:
         cursor = await connection.execute(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {statements.READ_GAPS}", parameters
