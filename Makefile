@@ -40,8 +40,9 @@ demo: setup ## the same on a simulated exchange: no account, no network once set
 
 ##@ Test it (real PostgreSQL, sockets and processes; what a machine lacks is skipped, and said)
 
+# Three at a time also on two cores: half of the time goes by in waiting for programs.
 test: setup ## all tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 soak: setup ## a fleet with every fault on for some minutes, judged candle by candle
 	@$(BIN)/python -m tests.soak
