@@ -158,16 +158,17 @@ class Tail:
             if newest_at is None:
                 await self._read_state()
                 return
-            back = MARGIN
-            if self._late_at is not None:
-                back = min(max(newest_at - self._late_at, timedelta()) + MARGIN, FARTHEST)
+            late_at, back = self._late_at, MARGIN
+            if late_at is not None:
+                back = min(newest_at - late_at + MARGIN, FARTHEST)
             while True:
                 candles = await changed_since(self._pool, self._exchange, newest_at - back)
                 if back >= FARTHEST or not self._is_cut_short(candles, newest_at - back):
                     break
                 back = min(2 * back, FARTHEST)
         self._take(candles)
-        self._late_at = None
+        if self._late_at is late_at:  # else something came late while this was read
+            self._late_at = None
 
     async def _read_state(self) -> None:
         """Read when nothing is known, not even the exchange's time, by which changes are searched."""
