@@ -23,7 +23,7 @@ READ_ONLY = "SET default_transaction_read_only = on"
 # Plain types, cast in the insert: a column of the enum type in a live session's temporary table
 # would make the rollback of the migration fail.
 CREATE_STAGE = """
-    DROP TABLE IF EXISTS pg_temp.spot_stage;
+    DISCARD TEMP;
     CREATE TEMPORARY TABLE spot_stage (
         product_id text, granularity text, start bigint,
         open numeric, high numeric, low numeric, close numeric, volume numeric,
