@@ -28,7 +28,7 @@ PRODUCTS = 556  # nine candles each: one full batch of SPOT_FLUSH_ROWS
 # Products, rounds, repeats, shards.
 PLANS = {
     Effort.FULL: (PRODUCTS, 40, 5, (1, 4, 16)),
-    Effort.SUITE: (PRODUCTS, 20, 3, (1, 4, 16)),
+    Effort.SUITE: (PRODUCTS, 40, 3, (1, 4, 16)),
     Effort.SMOKE: (8, 1, 1, (1,)),
 }
 PEER_BATCH = 500  # what cryptofeed's documentation calls its usual batch
