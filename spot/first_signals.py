@@ -1,9 +1,18 @@
-"""Signals in a program's first moments, while it still loads. Loads nothing that takes time."""
+"""A program's first moments: signals are heard before anything is loaded that takes time.
 
+So this module loads nothing of that at its top, and what it is given to run should not either.
+"""
+
+import argparse
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spot.settings import Settings
 
 
 @contextlib.contextmanager
@@ -23,3 +32,29 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for signum, handler in former.items():
             signal.signal(signum, handler)
+
+
+def run_program(
+    name: str, run: "Callable[[Settings], int]", *, module: str, description: str, epilog: str
+) -> int:
+    """Run what the environment alone configures, until a signal; return the exit code.
+
+    That is 2 for wrong settings, each told in a line that begins with `name`, and 1 for an error.
+    """
+    with ended_by_signals():
+        parser = argparse.ArgumentParser(
+            prog=f"python -m {module}", description=description, epilog=epilog
+        )
+        parser.parse_args()
+        from spot.errors import SettingsError, SpotError
+        from spot.settings import Settings
+
+        try:
+            return run(Settings.load(os.environ))
+        except SettingsError as exc:
+            for problem in exc.problems:
+                sys.stderr.write(f"{name}: {problem}\n")
+            return 2
+        except SpotError as exc:
+            sys.stderr.write(f"{name}: {exc}\n")
+            return 1
