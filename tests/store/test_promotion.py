@@ -13,7 +13,12 @@ from spot.store.lease import Lease
 from tests.fixtures.postgres import FAST_SETTINGS
 from tests.fixtures.store import EXCHANGE
 
-SETTINGS = {**FAST_SETTINGS, "wal_level": "replica", "restore_command": "false"}
+SETTINGS = {
+    **FAST_SETTINGS,
+    "wal_level": "replica",
+    "restore_command": "false",
+    "hot_standby": "off",  # it answers when it is promoted, not before, when it takes no lease
+}
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
