@@ -1,8 +1,8 @@
 // What one chart shows: history from the API joined with the stream, without a gap and without a seam.
 //
 // It listens before it reads, so nothing falls in between; both go through the same rule of which state is
-// newer. After every interruption it reads again from well before the last candle it knows, which brings
-// what completed or was corrected meanwhile.
+// newer. After every interruption it reads the newest page again, which brings what completed, was corrected
+// or was filled in from history meanwhile.
 
 import { getCandles } from "./api.js";
 import { Bars } from "./bars.js";
@@ -13,7 +13,6 @@ import { secondsOf } from "./granularities.js";
 /** @typedef {"loading" | "ready" | "empty" | "error" | "database"} DataState */
 
 const PAGE = 500;
-const AGAIN = 200; // candles read again after an interruption
 const MOST = 20_000; // what a browser draws without effort
 const RETRY_MS = 3_000;
 const GAP_ASK_MS = 5_000;
@@ -109,17 +108,15 @@ export class ChartData {
   async catchUp() {
     if (this.state !== "ready" && this.state !== "empty") return;
     this.#askedAt = performance.now();
-    const { newest } = this.bars;
-    const range = newest ? { start: Math.max(0, newest.start - AGAIN * this.seconds) } : {};
-    const found = await this.#ask({ ...range, limit: 2 * PAGE });
+    const found = await this.#ask({ limit: PAGE });
     if (this.#isStopped || !found?.length) return;
+    const isPage = found.length === PAGE;
+    if (isPage) this.#isExhausted = false; // older ones may have come as well
     // Away for longer than one page: what lies between is not known, so the older part is read anew on
-    // scrolling, rather than shown beside a hole.
-    const isHole = newest !== undefined && found[0].start > newest.start + this.seconds && found.length === 2 * PAGE;
-    if (isHole) {
-      this.bars.dropBefore(found[0].start);
-      this.#isExhausted = false;
-    }
+    // scrolling, rather than shown beside a hole. The newest known one tells nothing: the stream may be ahead.
+    const { start } = found[0];
+    const isHole = isPage && !this.bars.at(start) && !this.bars.at(start - this.seconds);
+    if (isHole) this.bars.dropBefore(start);
     if (this.bars.merge(found) || isHole) this.#observer.onReset();
     if (this.state === "empty") this.#become("ready");
   }
