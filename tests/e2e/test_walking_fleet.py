@@ -18,6 +18,7 @@ from spot.store import Pool, all_products, candles, open_pool, read_statuses
 from tests.fixtures.exchange import StartExchange
 from tests.fixtures.fleet import (
     SIMULATED,
+    answers,
     environ_of,
     get_json,
     start_gateway,
@@ -54,9 +55,15 @@ def differences(exchange: SimulatedExchange, stored: list[Candle]) -> list[str]:
     return wrong
 
 
-def full_minutes(stored: list[Candle]) -> int:
-    """Return how many candles are proven."""
-    return sum(candle.coverage is Coverage.FULL for candle in stored)
+async def until_proven(pool: Pool, exchange: SimulatedExchange, count: int) -> None:
+    """Wait for so many proven minutes that begin from now on: history does not count."""
+    now = exchange.clock.now_us() // 1_000_000
+
+    async def are_there() -> bool:
+        lived = [c for c in await completed(pool, exchange) if c.start >= now]
+        return sum(candle.coverage is Coverage.FULL for candle in lived) >= count
+
+    await until(are_there, f"{count} proven minutes", seconds=40)
 
 
 @pytest.mark.timeout(120)
@@ -86,16 +93,15 @@ async def test_candles_reach_the_database_and_the_stream_exactly(
         told = [getattr(stored, name) for name in names]
         assert [shown[name] for name in names] == ["" if v is None else f"{v}" for v in told]
 
-        async def has_many() -> bool:
-            return full_minutes(await completed(pool, exchange)) >= 30
-
-        await until(has_many, "thirty proven minutes", seconds=40)
+        await until_proven(pool, exchange, 30)
         found = await completed(pool, exchange)
         assert differences(exchange, found) == []
         # Only the minutes in which the feed began may be unproven.
         unproven = Counter(c.product_id for c in found if c.coverage is not Coverage.FULL)
         assert max(unproven.values(), default=0) <= 2
 
+        # The gateway looks at the shards' reports every second, and they come as often.
+        await until(lambda: answers(f"{url}/health"), "a healthy whole")
         health = await get_json(f"{url}/health")
         assert health["simulated"] is True
         assert [shard["products"] for shard in health["shards"]] == [
@@ -119,11 +125,7 @@ async def test_a_killed_shard_comes_back_and_its_candles_stay_true(
     fleet = start_process("-m", "shards", environ=environ_of(exchange, database_url, shards=2))
     async with open_pool(database_url, application_name="test") as pool:
         before = await until_feeding(pool, shards=2, products=6)
-
-        async def has_minutes() -> bool:
-            return full_minutes(await completed(pool, exchange)) >= 3
-
-        await until(has_minutes, "the first proven minutes")
+        await until_proven(pool, exchange, 3)
         victim = before[0]
         killed_at = utc_now()
         os.kill(victim.pid, signal.SIGKILL)
@@ -138,12 +140,7 @@ async def test_a_killed_shard_comes_back_and_its_candles_stay_true(
         assert after[0].started_at > killed_at
         assert after[1].pid == before[1].pid
 
-        enough = full_minutes(await completed(pool, exchange)) + 12
-
-        async def has_more() -> bool:
-            return full_minutes(await completed(pool, exchange)) >= enough
-
-        await until(has_more, "proven minutes of the second life", seconds=40)
+        await until_proven(pool, exchange, 12)
         assert differences(exchange, await completed(pool, exchange)) == []
     assert fleet.stop() == 0, fleet.log
     assert fleet.family() == []
