@@ -252,6 +252,11 @@ class Aggregator:
             product.settle(gap, start * MICRO, end * MICRO)
             self._touched.add(gap.product_id)
 
+    def told_since(self, product_id: str) -> int | None:
+        """Return when the first interval began of which the exchange's channel told, if any did."""
+        product = self._products.get(product_id)
+        return None if product is None else product.told_since
+
     def is_doubted(self, product_id: str) -> bool:
         """Whether the exchange's candle of a product holds more than the trades that came."""
         self._fold_waiting()

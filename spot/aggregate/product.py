@@ -48,6 +48,8 @@ class ProductCandles:
         self._coarse_pace = Pace()
         self._pinned: int | None = None
         self._restored_at = 0
+        # Of the earliest interval the channel told of, which may be before any trade; UNIX seconds.
+        self.told_since: int | None = None
 
     @property
     def due(self) -> int:
@@ -71,6 +73,8 @@ class ProductCandles:
         `gaps` are those open or reaching into that time, and its beginning. False: no trade is known.
         """
         self._restored_at = now
+        told = (candle.start for candle in candles if candle.granularity is WITNESSED)
+        self.told_since = min(told, default=None)
         return self._resumption.begin(candles, gaps, now)
 
     def recall(self, candles: Sequence[Candle], since: int) -> None:
@@ -123,6 +127,8 @@ class ProductCandles:
         """Take the exchange's own candle at `now` µs, a restatement of all it has so far."""
         if self._slots.is_forgotten(candle.granularity, candle.start):
             return
+        if self.told_since is None or candle.start < self.told_since:
+            self.told_since = candle.start
         slot = self._slots.touch(candle.granularity, candle.start)
         given = slot.given
         if given is None or (rank(candle), candle.updated_at) >= (rank(given), given.updated_at):

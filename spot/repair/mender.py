@@ -217,9 +217,7 @@ class Mender:
         """Take the exchange's settled minutes over the time of the gap, or over its last days."""
         end = MINUTE.floor(gap.before_at) + MINUTE.seconds
         oldest = DAY.floor(gap.before_at) - (MOST_DAYS - 1) * DAY.seconds
-        start = DAY.floor(gap.before_at)
-        if gap.after_at is not None:
-            start = max(MINUTE.floor(gap.after_at), oldest)
+        start = max(self._begins_at(gap), oldest)
         candles = await self._rest.candles(gap.product_id, MINUTE, start, end)
         _check(candles, gap, start)
         await self._recall(gap.product_id, start)
@@ -233,6 +231,18 @@ class Mender:
         if gap.after_at is not None and gap.after_at < from_unix(start):
             fields = {"product": gap.product_id, "to_mend": _backfill_line(gap, start)}
             logger.warning("the beginning of a long gap is not mended", extra=fields)
+
+    def _begins_at(self, gap: TradeGap) -> int:
+        """Return from when on the gap is mended; the day of a beginning is made whole.
+
+        That is the day of the first that is known: of a trade, or of five minutes the channel told
+        of, which may have been yesterday's.
+        """
+        if gap.after_at is not None:
+            return MINUTE.floor(gap.after_at)
+        first = MINUTE.floor(gap.before_at)
+        told_since = self._aggregator.told_since(gap.product_id)
+        return DAY.floor(first if told_since is None else min(first, told_since))
 
     async def _recall(self, product_id: str, since: int) -> None:
         stored = await self._children(product_id, since)

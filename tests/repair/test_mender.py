@@ -152,6 +152,30 @@ async def test_a_beginning_is_mended_by_the_days_settled_candles(
         assert (row.how, row.first_id) == ("candles", 1)
 
 
+async def test_a_beginning_right_after_midnight_is_mended_from_the_day_before(
+    start_exchange: StartExchange,
+) -> None:
+    """The channel told of yesterday's last five minutes, before the first trade was known."""
+    midnight = 1_790_726_400
+    exchange = await start_exchange(products=(PRODUCT,), rate=2, start_at=midnight + 270)
+    (before,) = exchange.truth(PRODUCT, FIVE, midnight - 300, midnight)
+    (minute,) = exchange.truth(PRODUCT, MINUTE, midnight + 60, midnight + 120)
+    async with scene(exchange) as it:
+        it.aggregator.advance(from_unix(midnight + 20))
+        it.aggregator.witness(witness(before))
+        await it.feed(minute.first_trade_id, minute.last_trade_id)
+        yesterday = Granularity.ONE_DAY, Granularity.ONE_DAY.floor(midnight - 1)
+        assert it.told[yesterday].coverage is Coverage.PARTIAL
+        it.book.compare(it.aggregator.gaps(), utc_now())
+        it.aggregator.advance(from_unix(midnight + 265))
+        async with it.mending():
+            await eventually(it.is_whole)
+        assert it.differences() == []
+        assert {c.coverage for c in it.told.values() if c.complete} == {Coverage.FULL}
+        (truth,) = exchange.truth(PRODUCT, *yesterday, yesterday[1] + 86_400)
+        assert numbers(it.told[yesterday]) == numbers(truth)
+
+
 def first_minute(it: Scene) -> int:
     return min(
         c.start for c in it.told.values() if c.granularity is MINUTE and c.source is Source.TRADES
