@@ -3,16 +3,16 @@
 import asyncio
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from spot.clock import utc_now
-from spot.models import Candle, Coverage, Granularity
+from spot.models import Coverage, Granularity
 from spot.store import Pool, candles, save_products, save_status
 from tests.fixtures.browser import (
     feeding,
     needs_browser,
+    now,
     open_page,
     serving,
     until_bars,
@@ -25,11 +25,6 @@ from tests.fixtures.proxy import PostgresProxy
 from tests.fixtures.store import EXCHANGE, START, eventually, make_candle
 
 pytestmark = needs_browser
-
-
-def now(**fields: Any) -> Candle:
-    """Return a candle that was updated just now, so that the page takes it for fresh."""
-    return make_candle(**{"updated_at": utc_now(), **fields})
 
 
 async def test_page_shows_what_the_database_holds(
@@ -78,68 +73,6 @@ async def test_corrections_and_doubts_are_drawn(
         await until_text(page, '[data-field="volume"]', "77.5")
         await until_text(page, '[data-field="revised"]', "revision 1")
         await until_text(page, '[data-field="phase"]', "closed")
-
-
-async def test_page_survives_a_gateway_restart_without_a_hole(
-    database_url: str, publish: Publisher, pool: Pool
-) -> None:
-    await publish(now())
-    async with open_page() as page:
-        async with serving(database_url, pool) as (_, url):
-            port = int(url.rpartition(":")[2])
-            await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
-            await until_ready(page, "BTC-USD")
-            await until_state(page, "live")
-            await page.evaluate("() => { window.isSamePage = true; }")
-        await until_state(page, "silent")
-        missed = [now(start=START + 60 * n, complete=n < 5) for n in range(6)]
-        await publish(*missed)
-        async with serving(database_url, pool, port=port):
-            await until_state(page, "live")
-            await until_bars(page, await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE))
-            await publish(now(start=START + 360, close=Decimal("97233.33")))
-            await until_text(page, "#last", "97,233.33")
-            assert await page.evaluate("() => window.isSamePage")
-
-
-async def test_history_that_came_while_the_gateway_was_away_is_shown(
-    database_url: str, publish: Publisher, pool: Pool
-) -> None:
-    """A fleet's first start fills the day up, and a gateway may be restarted in the middle of it."""
-    await publish(now())
-    async with open_page() as page:
-        async with serving(database_url, pool) as (_, url):
-            port = int(url.rpartition(":")[2])
-            await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
-            await until_ready(page, "BTC-USD")
-            await until_state(page, "live")
-        await until_state(page, "silent")
-        long_ago = [make_candle(start=START - 60 * n, complete=True) for n in range(1, 290)]
-        await publish(*long_ago)
-        async with serving(database_url, pool, port=port):
-            stored = await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE, limit=500)
-            assert len(stored) == 290
-            await until_bars(page, stored)
-
-
-async def test_a_page_that_was_away_for_long_shows_no_hole(
-    database_url: str, publish: Publisher, pool: Pool
-) -> None:
-    """What lies before the newest page is left out and comes with the scroll."""
-    await publish(now())
-    async with open_page() as page:
-        async with serving(database_url, pool) as (_, url):
-            port = int(url.rpartition(":")[2])
-            await page.goto(f"{url}/?product=BTC-USD&granularity=1m")
-            await until_ready(page, "BTC-USD")
-            await until_state(page, "live")
-        await until_state(page, "silent")
-        await publish(now(complete=True))
-        await publish(*(now(start=START + 60 * n, complete=n < 700) for n in range(1, 701)))
-        async with serving(database_url, pool, port=port):
-            stored = await candles(pool, EXCHANGE, "BTC-USD", Granularity.ONE_MINUTE, limit=500)
-            await until_bars(page, stored)
-            assert stored[0].start > START + 60
 
 
 async def test_older_candles_come_with_the_scroll(
