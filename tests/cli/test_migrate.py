@@ -41,7 +41,13 @@ def test_up_status_down_and_up_again(empty_database_url: str) -> None:
     ]
     assert run("down", DATABASE_URL=empty_database_url).stdout == "nothing to take back\n"
     assert run("up", DATABASE_URL=empty_database_url).returncode == 0
-    assert run("status", DATABASE_URL=empty_database_url).stdout == status.stdout
+    again = run("status", DATABASE_URL=empty_database_url).stdout
+    assert without_dates(again) == without_dates(status.stdout)
+
+
+def without_dates(text: str) -> str:
+    """Partitions reach some days ahead, and a midnight may come between."""
+    return re.sub(r"\d{4}-\d\d-\d\d", "a day", text)
 
 
 def test_a_fresh_clone_can_ask_for_help(tmp_path: Path) -> None:
