@@ -18,7 +18,15 @@ from spot.aggregate.slots import Slot, Slots
 from spot.aggregate.teller import Teller
 from spot.aggregate.trades import MinuteBuilder, run_end
 from spot.clock import from_unix, unix_microseconds
-from spot.models import Candle, CandleUpdate, Coverage, Granularity, Trade, TradeGap
+from spot.models import (
+    MENDED_BY_CANDLES,
+    Candle,
+    CandleUpdate,
+    Coverage,
+    Granularity,
+    Trade,
+    TradeGap,
+)
 
 MINUTE = Granularity.ONE_MINUTE
 _trade_id, _traded_at = attrgetter("trade_id"), attrgetter("traded_at")
@@ -50,6 +58,7 @@ class ProductCandles:
         self._restored_at = 0
         # Of the earliest interval the channel told of, which may be before any trade; UNIX seconds.
         self.told_since: int | None = None
+        self._begun_at = 0  # since when its day was fetched; what is before that nobody mends
 
     @property
     def due(self) -> int:
@@ -75,6 +84,8 @@ class ProductCandles:
         self._restored_at = now
         told = (candle.start for candle in candles if candle.granularity is WITNESSED)
         self.told_since = min(told, default=None)
+        begun = [g.after_at for g in gaps if g.first_id == 1 and g.how == MENDED_BY_CANDLES]
+        self._begun_at = max((int(at.timestamp()) for at in begun if at is not None), default=0)
         return self._resumption.begin(candles, gaps, now)
 
     def recall(self, candles: Sequence[Candle], since: int) -> None:
@@ -125,7 +136,8 @@ class ProductCandles:
 
     def witness(self, candle: Candle, now: int) -> None:
         """Take the exchange's own candle at `now` µs, a restatement of all it has so far."""
-        if self._slots.is_forgotten(candle.granularity, candle.start):
+        is_forgotten = self._slots.is_forgotten(candle.granularity, candle.start)
+        if is_forgotten or candle.start < self._begun_at:
             return
         if self.told_since is None or candle.start < self.told_since:
             self.told_since = candle.start
@@ -151,6 +163,8 @@ class ProductCandles:
 
     def settle(self, gap: TradeGap, start: int, end: int) -> None:
         """Take `[start, end)` (µs) as mended by candles, not trades."""
+        if gap.first_id == 1:
+            self._begun_at = start // MICRO
         self.evidence.settle(gap, start, end)
         self._judge_again()
 

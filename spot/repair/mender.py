@@ -225,6 +225,8 @@ class Mender:
             self._aggregator.update(candle)
             if number % CANDLES_PER_BREATH == 0:
                 await asyncio.sleep(0)
+        if max(self._begins_at(gap), oldest) < start:
+            return  # the channel told of an earlier day meanwhile: again, from there
         self._aggregator.settle(gap, start, end)
         self._book.mended_by_candles(gap, from_unix(start), self._aggregator.exchange_at)
         self.counts["candles"] += len(candles)
