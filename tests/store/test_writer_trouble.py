@@ -226,6 +226,25 @@ async def test_candle_the_table_refuses_does_not_stop_the_others(
     assert (writer.rows_rejected, writer.rows_pending) == (3, 0)
 
 
+async def test_a_foreign_unique_index_keeps_candles_waiting(
+    pool: Pool, lease: Lease, source: Source
+) -> None:
+    """It is in the way of good candles: they are written when it is gone, and none is dropped."""
+    writer = make_writer(pool, lease, source)
+    async with pool.connection() as connection:
+        await connection.execute(
+            "CREATE UNIQUE INDEX in_the_way ON candles (granularity, start, close)"
+        )
+    good = [make_candle(), make_candle(product_id="ETH-USD")]
+    source.change(*good)
+    with pytest.raises(StoreError, match="unique"):
+        await writer.flush()
+    assert (writer.rows_rejected, writer.rows_pending) == (0, 2)
+    async with pool.connection() as connection:
+        await connection.execute("DROP INDEX in_the_way")
+    assert await writer.flush() == 2
+
+
 async def test_two_writers_of_the_same_rows_do_not_deadlock(pool: Pool, database_url: str) -> None:
     async with (
         hold_lease(database_url, EXCHANGE, 0, owner="a") as first,
