@@ -53,7 +53,8 @@ async def _read(
         if message.type is not WSMsgType.TEXT:
             continue
         if messages.allows(address, monotonic()):
-            feed.receive(session, message.data)
+            for _ in feed.receive(session, message.data):
+                await asyncio.sleep(0)  # heartbeats and everybody's trades come first
         else:
             session.send_error("rate limit exceeded")
 

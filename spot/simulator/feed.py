@@ -2,10 +2,12 @@
 
 `tick` is called every quarter of a second of real time: it collects what was traded since, encodes
 it once, and queues it with every subscriber; it also sends heartbeats and ends connections that
-broke a rule. `receive` answers a subscriber's message: data first, then the acknowledgement.
+broke a rule. `receive` answers a subscriber's message: data first, then the acknowledgement. Looking
+up the past of many products takes seconds, so it answers product by product, and others are served
+in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from spot.clock import monotonic
 from spot.simulator import protocol
@@ -60,8 +62,8 @@ class Feed:
         """Forget a connection that is over."""
         self.sessions.pop(session.number, None)
 
-    def receive(self, session: Session, text: str) -> None:
-        """Answer a message of the subscriber."""
+    def receive(self, session: Session, text: str) -> Iterator[None]:
+        """Answer a message of the subscriber, in steps."""
         try:
             request = protocol.parse_request(text)
         except RequestError as exc:
@@ -71,8 +73,7 @@ class Feed:
         current = session.channels.setdefault(request.channel, {})
         if request.is_subscribe:
             session.has_subscribed = True
-            current.update(dict.fromkeys(known))
-            self._subscribed(session, request.channel, known)
+            yield from self._subscribed(session, request.channel, known)
         else:
             # Without products it means the whole channel.
             for name in known if request.product_ids else list(current):
@@ -83,12 +84,17 @@ class Feed:
         events = protocol.subscriptions_text(session.channels)
         session.send("subscriptions", events, self.clock.now_ns(), monotonic())
 
-    def _subscribed(self, session: Session, channel: str, product_ids: Sequence[str]) -> None:
+    def _subscribed(
+        self, session: Session, channel: str, product_ids: Sequence[str]
+    ) -> Iterator[None]:
         for product_id in product_ids:
+            # With its snapshot, not before: the next update goes on from there.
+            session.channels[channel][product_id] = None
             if channel == TRADES:
                 self.send_trades_snapshot(session, product_id)
             elif channel == CANDLES:
                 self._send_candles_snapshot(session, product_id)
+            yield
 
     def send_trades_snapshot(self, session: Session, product_id: str) -> None:
         """Tell the newest trades again; all that are told, so that the next update continues."""

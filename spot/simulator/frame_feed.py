@@ -6,7 +6,7 @@ of the newest trades as they stand and no replay of what it missed. What was mis
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spot.clock import monotonic
@@ -79,7 +79,11 @@ class FrameFeed(Feed):
     def _is_over(self, playing: _Playing) -> bool:
         return playing.position >= len(self._frames)
 
-    def _subscribed(self, session: Session, channel: str, product_ids: Sequence[str]) -> None:
+    def _subscribed(
+        self, session: Session, channel: str, product_ids: Sequence[str]
+    ) -> Iterator[None]:
+        # All at once: frames that are played meanwhile may be of any of them.
+        session.channels[channel].update(dict.fromkeys(product_ids))
         if channel not in {TRADES, CANDLES}:
             return
         playing = self._playing.get(session.number)
@@ -87,7 +91,9 @@ class FrameFeed(Feed):
             playing = self._begin(session, product_ids)
         # At the beginning the recording has snapshots of its own.
         if playing.begun_at:
-            super()._subscribed(session, channel, product_ids)
+            for _ in super()._subscribed(session, channel, product_ids):
+                pass
+        yield
 
     def _begin(self, session: Session, product_ids: Sequence[str]) -> _Playing:
         position = max((self._progress.get(name, 0) for name in product_ids), default=0)

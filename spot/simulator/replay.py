@@ -6,6 +6,7 @@ exchange time goes on, so that the last candles end too.
 """
 
 import asyncio
+from collections.abc import Iterator
 
 from spot.errors import SpotError
 from spot.simulator.clock import SECOND_NS, ExchangeClock
@@ -30,12 +31,14 @@ class CandleFeed(Feed):
     speed = 1.0
     ticks_after_end = 0
 
-    def receive(self, session: Session, text: str) -> None:
-        """Answer, then let time run."""
-        super().receive(session, text)
+    def receive(self, session: Session, text: str) -> Iterator[None]:
+        """Answer in one step, then let time run: it may not run for some products only."""
+        for _ in super().receive(session, text):
+            pass
         is_running = not self.clock.is_held or self.ticks_after_end
         if self.speed and not is_running and session.asked(TRADES):
             self.clock.release(self.speed)
+        yield
 
     def advance(self) -> None:
         """Take one step of exchange time."""

@@ -1,6 +1,7 @@
 """The server as a whole: addresses, health, cuts, restarts, and an end in good time."""
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -9,6 +10,7 @@ from spot.clock import monotonic
 from spot.errors import SpotError
 from spot.models import Granularity
 from spot.simulator import MarketSettings, SimulatedExchange
+from spot.simulator.clock import SECOND_NS
 from tests.fixtures.exchange import Connect, StartExchange
 
 
@@ -85,6 +87,35 @@ async def test_cancelled_in_the_middle_it_still_frees_its_port() -> None:
 async def test_a_taken_port_is_said_clearly(exchange: SimulatedExchange) -> None:
     with pytest.raises(SpotError, match=f"cannot listen on 127.0.0.1:{exchange.port}"):
         await SimulatedExchange(MarketSettings(products=2), port=exchange.port).__aenter__()
+
+
+async def test_others_are_served_while_the_past_of_many_products_is_looked_up(
+    exchange: SimulatedExchange,
+) -> None:
+    feed, clock = exchange.feed, exchange.clock
+    first, *rest = exchange.product_ids
+    subscribe = {"type": "subscribe", "channel": "market_trades", "product_ids": [first, *rest]}
+    greedy, other = feed.open(), feed.open()
+    list(feed.receive(other, json.dumps(subscribe)))
+    steps = feed.receive(greedy, json.dumps(subscribe))
+    next(steps)
+    assert greedy.asked("market_trades") == (first,)
+    served = other.outbox.qsize()
+    clock.move_to(clock.now_ns() + 20 * SECOND_NS)
+    feed.tick()
+    assert other.outbox.qsize() > served
+    for _ in steps:
+        clock.move_to(clock.now_ns() + 20 * SECOND_NS)
+        feed.tick()
+    frames = [json.loads(str(greedy.outbox.get_nowait())) for _ in range(greedy.outbox.qsize())]
+    assert "subscriptions" in {frame["channel"] for frame in frames}
+    for name in exchange.product_ids:
+        heard = [event for frame in frames for event in frame["events"] if event.get("trades")]
+        own = [e for e in heard if {trade["product_id"] for trade in e["trades"]} == {name}]
+        assert [event["type"] for event in own][:2] == ["snapshot", "update"]
+        # Of each market nothing came before its snapshot, and nothing is missing behind it.
+        ids = sorted({int(trade["trade_id"]) for event in own for trade in event["trades"]})
+        assert ids == list(range(ids[0], ids[-1] + 1))
 
 
 async def test_a_faster_clock_brings_minutes_in_seconds(
